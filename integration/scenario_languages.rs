@@ -40,6 +40,25 @@ async fn a_config_may_be_written_in_yaml_or_toml() {
         .await;
 }
 
+#[test]
+fn one_is_converted_as_well() {
+    let stage = Stage::new();
+    stage.write(
+        "a.toml",
+        "[[outbounds]]\nprotocol = 'freedom'\ntag = 'out'\n",
+    );
+    stage.write("a.yml", "outbounds:\n- protocol: freedom\n  tag: out\n");
+    for (file, target) in [("a.toml", "config"), ("a.yml", "config"), ("a.yml", "v5")] {
+        let mut convert = mobula();
+        convert.args(["convert", file, "--to", target]);
+        let output = convert.current_dir(stage.path("")).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{file}: {output:?}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(json["outbounds"][0]["tag"], "out");
+    }
+}
+
 /// What is wrong with one is told with the line of the file.
 #[test]
 fn a_mistake_in_yaml_has_its_line() {

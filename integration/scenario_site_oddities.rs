@@ -115,6 +115,23 @@ async fn who_has_said_all_reads_to_the_end() {
     assert!(answer.ends_with("12345678"), "{answer}");
 }
 
+/// Whoever is taken for gone and is not has no half of an answer that looks whole.
+#[tokio::test]
+async fn an_answer_that_nobody_seems_to_wait_for_is_broken_off() {
+    let (at, mut told) = heard("HTTP/1.1 200 OK\r\n\r\nhalf").await;
+    let front = Front::new(Stage::new(), Vmess::ws(), json!(format!("http://{at}"))).await;
+    let at = (Ipv4Addr::LOCALHOST, front.port);
+    let mut visitor = TcpStream::connect(at).await.expect("it is connected");
+    let request = b"GET /slow HTTP/1.0\r\nHost: a\r\n\r\n";
+    visitor.write_all(request).await.expect("it goes");
+    visitor.shutdown().await.expect("it ends");
+    assert!(next(&mut told).await.starts_with("GET /slow"));
+    let mut answer = String::new();
+    let read = timeout(traffic::LIMIT, visitor.read_to_string(&mut answer)).await;
+    let read = read.expect("an end in time");
+    assert!(read.is_err(), "it looks whole: {answer}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_count_more_than_a_length_beside_them() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";

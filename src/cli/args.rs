@@ -122,9 +122,8 @@ pub(super) struct ConfigArgs {
     /// A directory whose configs (*.json, *.jsonc, *.yaml, *.yml, *.toml) are read in the order of their names
     #[arg(short = 'd', long, value_name = "DIR")]
     pub(super) confdir: Vec<PathBuf>,
-    /// What the files are written in, where their names do not say so (json, yaml, toml), and how several are merged: as V2Ray 4 does, or
-    /// as V2Ray 5 does (jsonv5)
-    #[arg(long, value_enum, default_value_t = Format::Json, ignore_case = true)]
+    /// What the files are written in, whatever their names say, and how several are merged: as V2Ray 4 does, or as V2Ray 5 does (jsonv5)
+    #[arg(long, value_enum, default_value_t = Format::Auto, ignore_case = true)]
     pub(super) format: Format,
     /// Leave out inbounds and outbounds that are not built; what is meant for such an outbound is blocked. Of other forms: rules, too
     #[arg(long)]
@@ -153,7 +152,8 @@ impl ConfigArgs {
             skip_unbuilt: self.skip_unbuilt,
             strict: self.strict,
             language: match self.format {
-                Format::Json | Format::Jsonv5 => None,
+                Format::Auto => None,
+                Format::Json | Format::Jsonv5 => Some(Language::Json),
                 Format::Yaml => Some(Language::Yaml),
                 Format::Toml => Some(Language::Toml),
             },
@@ -175,8 +175,10 @@ pub(super) struct TestArgs {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
+    /// What their names say
     #[default]
-    #[value(aliases = ["jsonv4", "jsonc", "auto"])]
+    Auto,
+    #[value(aliases = ["jsonv4", "jsonc"])]
     Json,
     Jsonv5,
     #[value(alias = "yml")]
@@ -187,7 +189,7 @@ pub(super) enum Format {
 impl From<Format> for v2ray::Format {
     fn from(format: Format) -> Self {
         match format {
-            Format::Json | Format::Yaml | Format::Toml => Self::V4,
+            Format::Auto | Format::Json | Format::Yaml | Format::Toml => Self::V4,
             Format::Jsonv5 => Self::V5,
         }
     }

@@ -11,6 +11,7 @@ use super::stands_in_for_xray;
 use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
 use crate::dialect::gost;
+use crate::dialect::v2ray::languages::Language;
 use crate::dialect::v2ray::{self, Input, Loaded, Options};
 use crate::protocol::InboundSettings;
 use crate::report::{Message, Report};
@@ -83,10 +84,16 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
     let is_remote = taken.iter().any(|one| one.is_remote);
     for one in taken.iter().filter(|one| one.is_remote) {
         if let Input::Bytes { bytes, .. } = &one.input
-            && let text = String::from_utf8_lossy(bytes)
-            && let Some(message) = certificates_of_this_machine(&one.name, &text)
+            && let text = String::from_utf8_lossy(bytes).into_owned()
         {
-            return failed(vec![message]);
+            let language = options.language.unwrap_or(Language::Json);
+            let found = match language.json(&one.name, text) {
+                Ok(text) => certificates_of_this_machine(&one.name, &text),
+                Err(message) => Some(*message),
+            };
+            if let Some(message) = found {
+                return failed(vec![message]);
+            }
         }
     }
     let name = taken.first().map(|one| one.name.clone());

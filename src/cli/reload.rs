@@ -133,8 +133,14 @@ async fn read(args: &ConfigArgs) -> Result<Fresh, Vec<String>> {
         understood,
         ..
     } = read.map_err(|e| one(e.to_string()))?;
-    let mut fresh = Fresh::of(loaded.config, &loaded.errors, &loaded.warnings, understood)?;
     let left_out = left_out.iter().map(|line| format!("left out: {line}"));
-    fresh.warnings.extend(left_out);
-    Ok(fresh)
+    let fresh = Fresh::of(loaded.config, &loaded.errors, &loaded.warnings, understood);
+    match fresh {
+        Ok(mut fresh) => {
+            fresh.warnings.extend(left_out);
+            Ok(fresh)
+        }
+        // Among them is why something could not be read.
+        Err(errors) => Err(left_out.chain(errors).collect()),
+    }
 }

@@ -47,15 +47,16 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
         understood,
         is_foreign,
     } = load(&inputs, options);
+    // Among them is why something could not be read.
+    for line in left_out {
+        eprintln!("left out: {line}");
+    }
     if print_errors(&loaded) {
         return ExitCode::from(BAD_CONFIG);
     }
     let Some(config) = loaded.config else {
         return ExitCode::from(BAD_CONFIG);
     };
-    for line in left_out {
-        eprintln!("left out: {line}");
-    }
     let again = Again::Program(args, program);
     serve(config, &loaded.warnings, &ALONE, &again, || {
         if let Some(predecessor) = predecessor {

@@ -382,13 +382,15 @@ impl Visit {
                 // Where enough come from there, the neighbour says so, as it does of any other request.
                 Ok(_) => tell.admit(client).is_ok(),
                 Err(unfit) => {
-                    let passed = RequestError::ToSite {
-                        method: request.method().to_string(),
-                        path: shown(request.uri().path()),
-                        unfit,
-                        client,
-                    };
-                    locked(&untold).push(passed);
+                    // Else that is told, and nothing goes to the site.
+                    if tell.admit(client).is_ok() {
+                        locked(&untold).push(RequestError::ToSite {
+                            method: request.method().to_string(),
+                            path: shown(request.uri().path()),
+                            unfit,
+                            client,
+                        });
+                    }
                     false
                 }
             }

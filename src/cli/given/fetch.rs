@@ -1,5 +1,6 @@
 //! A text from the web: one GET, redirects followed a few times, never from `https` to `http`.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -16,15 +17,19 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use tokio::net::lookup_host;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::LONGEST;
-use crate::dialect::form::Page;
+use crate::address::{Destination, Host};
+use crate::cause::system_words;
+use crate::dialect::form::{Page, shown};
 use crate::dns::Lookup;
 use crate::http::client::reason;
 use crate::http::gzip::{self, gunzip};
 use crate::io::Link;
+use crate::matching::geodata;
 use crate::observatory::Url;
 use crate::transport::tcp;
 use crate::transport::tls::{ClientSettings, Outbound};
@@ -48,34 +53,34 @@ pub(super) fn is_url(text: &str) -> bool {
     })
 }
 
-/// What messages call it: a subscription's path and query are as good as a password.
-pub(super) fn shown(url: &str) -> String {
-    let end = url.find("://").map_or(0, |at| at + 3);
-    let host = url[end..].split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{}{}/…", &url[..end], host.escape_debug())
-}
-
 /// Fetches what stands there.
 pub(super) fn fetch(url: &str) -> Result<Vec<u8>, String> {
     let page = Page {
         url: url.to_owned(),
         headers: Vec::new(),
     };
-    let fetched = aside(async move { within(LIMIT, &page).await });
+    let fetched = aside(async move { within(LIMIT, &page, Whither::Anywhere).await });
     fetched.unwrap_or_else(Err)
 }
 
-/// Fetches what stands at each place, all at once. Of a text that came from the web nothing is fetched that could be of the
-/// network here.
+/// Where a request may go.
+#[derive(Clone, Copy, PartialEq)]
+enum Whither {
+    Anywhere,
+    /// By `https`, and to no address of a private network: a stranger has written it.
+    Outside,
+}
+
+/// Fetches what stands at each place, all at once. What a text names that came from the web itself is fetched from outside this
+/// network alone.
 pub(super) fn fetch_all(pages: Vec<Page>, is_remote: bool) -> Vec<Result<Vec<u8>, String>> {
+    let whither = match is_remote {
+        true => Whither::Outside,
+        false => Whither::Anywhere,
+    };
     let one = move |(n, page): (usize, Page)| async move {
-        let is_safe = page.url.to_ascii_lowercase().starts_with("https://");
-        if is_remote && !is_safe {
-            return Err("what was fetched names no other page but by `https`".to_owned());
-        }
         match n < MOST_PAGES {
-            true => within(PAGE_LIMIT, &page).await,
+            true => within(PAGE_LIMIT, &page, whither).await,
             false => Err(format!("no more than {MOST_PAGES} are fetched")),
         }
     };
@@ -99,19 +104,23 @@ fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> R
         .unwrap_or_else(|_| Err("it was given up".to_owned()))
 }
 
-async fn within(limit: Duration, page: &Page) -> Result<Vec<u8>, String> {
-    let fetched = timeout(limit, follow(page)).await;
+async fn within(limit: Duration, page: &Page, whither: Whither) -> Result<Vec<u8>, String> {
+    let fetched = timeout(limit, follow(page, whither)).await;
     let late = |_| Err(format!("no answer within {} s", limit.as_secs()));
     let fetched = fetched.unwrap_or_else(late);
     fetched.map_err(|e| format!("{}: {e}", shown(&page.url)))
 }
 
-async fn follow(page: &Page) -> Result<Vec<u8>, String> {
+async fn follow(page: &Page, whither: Whither) -> Result<Vec<u8>, String> {
     let mut own = headers(page)?;
     let mut url = parsed(&page.url)?;
     let mut credentials = basic(&url);
     for _ in 0..=MOST_REDIRECTS {
-        let response = ask(&url, &own, credentials.as_ref()).await?;
+        let to = match whither {
+            Whither::Anywhere => url.to().clone(),
+            Whither::Outside => outside(&url).await?,
+        };
+        let response = ask(&url, &to, &own, credentials.as_ref()).await?;
         let status = response.status();
         if status.is_success() {
             return body(response).await;
@@ -201,13 +210,36 @@ fn wrong(name: &str) -> String {
     format!("`{}` is no header that could be sent", name.escape_debug())
 }
 
+/// An address of the place, where it has one that is nobody's own.
+async fn outside(url: &Url) -> Result<Destination, String> {
+    let refused = "what was fetched names pages by `https` alone, and none of a private network";
+    if !url.is_https() {
+        return Err(refused.to_owned());
+    }
+    let to = url.to();
+    let found: Vec<IpAddr> = match &to.host {
+        Host::Ip(ip) => vec![*ip],
+        Host::Domain(name) => {
+            let found = lookup_host((name.as_str(), to.port)).await;
+            let found = found.map_err(|e| system_words(&e))?;
+            found.map(|at| at.ip()).collect()
+        }
+    };
+    let private = geodata::private();
+    let is_own = |ip: &IpAddr| private.iter().any(|net| net.contains(&ip.to_canonical()));
+    let ip = found.into_iter().find(|ip| !is_own(ip));
+    let ip = ip.ok_or_else(|| refused.to_owned())?;
+    Ok(Destination::new(Host::Ip(ip), to.port))
+}
+
 async fn ask(
     url: &Url,
+    to: &Destination,
     own: &HeaderMap,
     credentials: Option<&HeaderValue>,
 ) -> Result<Response<Incoming>, String> {
     let sockopt = tcp::SockOpt::default();
-    let stream = tcp::connect(url.to(), &Lookup::System, &sockopt).await;
+    let stream = tcp::connect(to, &Lookup::System, &sockopt).await;
     let mut link = Link::Tcp(stream.map_err(|e| e.to_string())?);
     if url.is_https() {
         let tls = ClientSettings {
@@ -260,6 +292,21 @@ async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_stranger_wrote_leads_to_no_private_network() {
+        for url in [
+            "http://192.0.2.1/",
+            "https://127.0.0.1:8443/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://localhost/",
+        ] {
+            let url = parsed(url).unwrap();
+            assert!(outside(&url).await.is_err(), "{:?}", url.to());
+        }
+        let url = parsed("https://9.9.9.9/").unwrap();
+        assert_eq!(outside(&url).await.as_ref(), Ok(url.to()));
+    }
 
     #[test]
     fn a_location_is_read_from_where_it_was_found() {

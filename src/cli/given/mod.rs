@@ -11,9 +11,10 @@ use serde_json::Value;
 use crate::cause::system_words;
 use crate::dialect::form::{self, Form};
 use crate::dialect::v2ray::json::Text;
+use crate::dialect::v2ray::languages::Language;
 use crate::report::Message;
 
-use fetch::{fetch, fetch_all, is_url, shown};
+use fetch::{fetch, fetch_all, is_url};
 
 /// One place that a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Source {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => "stdin".to_owned(),
-            Self::Url(url) => shown(url),
+            Self::Url(url) => form::shown(url),
             Self::Link(_) => "the link".to_owned(),
         }
     }
@@ -96,8 +97,15 @@ impl Given {
     pub(super) fn of(from: &str) -> Result<Self, String> {
         let source = Source::of(Path::new(from));
         let name = source.name();
-        let text = text_of(source.bytes()?)
+        let mut text = text_of(source.bytes()?)
             .ok_or_else(|| format!("{}: this is not UTF-8 text", name.escape_debug()))?;
+        if let Source::File(path) = &source
+            && let Some(language) = Language::of_name(path)
+            && form::recognise(&text).0 == Form::V2ray
+        {
+            let json = language.json(&name, text);
+            text = json.map_err(|message| message.to_string())?;
+        }
         Ok(Self {
             name,
             text,

@@ -2,8 +2,9 @@
 
 use super::mrs;
 use crate::dialect::clients::beside::{self, Beside, lines};
+use crate::dialect::clients::packed::Budget;
 use crate::dialect::clients::sets::{is_here, is_of_geodata};
-use crate::dialect::form::{self, Form, Outside, Page, Target};
+use crate::dialect::form::{self, Form, Outside, Page, Target, shown};
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
 use crate::matching::{Geodata, geodata};
@@ -21,7 +22,7 @@ const AGENT: &str = concat!("clash.meta mobula/", env!("CARGO_PKG_VERSION"));
 /// Gives the providers of a file what they name.
 pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
     let mut wanted = Vec::new();
-    let geodata = Geodata::new(geodata::folders());
+    let (geodata, budget) = (Geodata::new(geodata::folders()), Budget::default());
     each(root, |kind, n, provider| {
         // The same comes from elsewhere.
         if kind == Kind::Rules && is_fetched(provider) && is_here(provider, "url", &geodata) {
@@ -29,10 +30,12 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
         }
         let file = file_of(provider).map(|(path, at)| (beside.bytes(&path), path, at));
         match file {
-            Some((Ok(content), path, _)) => fill(kind, provider, content, path.as_str(), notes),
+            Some((Ok(content), path, _)) => {
+                fill(kind, provider, content, &path, &budget, notes);
+            }
             // One that is fetched may have none yet.
             _ if is_fetched(provider) => {
-                let page = page_of(provider, notes);
+                let page = page_of(kind, provider, notes);
                 wanted.extend(page.map(|page| (kind, n, page)));
             }
             Some((Err(e), path, at)) if !is_of_geodata(provider, "path") => {
@@ -52,10 +55,14 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
         let at = provider.get("url").map_or(&provider.at, |url| &url.at);
         match found.next() {
             Some(Ok(content)) => {
-                let source = at.source.to_string();
-                fill(kind, provider, content, &source, notes);
+                let source = shown(text_of(provider, "url").unwrap_or_default());
+                fill(kind, provider, content, &source, &budget, notes);
             }
-            Some(Err(e)) => notes.left_out(&at.clone(), e),
+            // Nodes that are missing may have been all but those that go straight there.
+            Some(Err(e)) => match kind {
+                Kind::Proxies => notes.astray(&at.without_line(), e),
+                Kind::Rules => notes.left_out(&at.without_line(), e),
+            },
             None => {}
         }
     });
@@ -91,12 +98,15 @@ fn file_of(provider: &Node) -> Option<(String, At)> {
 }
 
 /// Where a provider is fetched from; not through another proxy, which is told.
-fn page_of(provider: &Node, notes: &Notes) -> Option<Page> {
+fn page_of(kind: Kind, provider: &Node, notes: &Notes) -> Option<Page> {
     let through = provider.get("proxy");
     let through = through.filter(|node| !matches!(node.as_text(), Some("" | "DIRECT")));
     if let Some(through) = through {
         let text = "it is not fetched through a proxy: put it into a file at its `path`, or say `proxy: DIRECT`";
-        notes.left_out(&through.at, text);
+        match kind {
+            Kind::Proxies => notes.astray(&through.at, text),
+            Kind::Rules => notes.left_out(&through.at, text),
+        }
         return None;
     }
     let mut headers = vec![("User-Agent".to_owned(), AGENT.to_owned())];
@@ -114,13 +124,20 @@ fn page_of(provider: &Node, notes: &Notes) -> Option<Page> {
 }
 
 /// Reads what a provider names.
-fn fill(kind: Kind, provider: &mut Node, content: Vec<u8>, source: &str, notes: &Notes) {
+fn fill(
+    kind: Kind,
+    provider: &mut Node,
+    content: Vec<u8>,
+    source: &str,
+    budget: &Budget,
+    notes: &Notes,
+) {
     let at = At {
         source: source.into(),
         ..At::default()
     };
     let read = match kind {
-        Kind::Rules => rules(provider, content, &at),
+        Kind::Rules => rules(provider, content, &at, budget),
         Kind::Proxies => proxies(content, &at),
     };
     match read {
@@ -133,12 +150,12 @@ fn fill(kind: Kind, provider: &mut Node, content: Vec<u8>, source: &str, notes: 
     }
 }
 
-fn rules(provider: &Node, content: Vec<u8>, at: &At) -> Result<Node, String> {
+fn rules(provider: &Node, content: Vec<u8>, at: &At, budget: &Budget) -> Result<Node, String> {
     if text_of(provider, "format") != Some("mrs") {
         return beside::text_of(content).map(|text| lines(&text, at));
     }
     let behavior = text_of(provider, "behavior").unwrap_or_default();
-    let lines = mrs::lines(&content, behavior).map_err(|e| e.to_string())?;
+    let lines = mrs::lines(&content, behavior, budget).map_err(|e| e.to_string())?;
     let lines = lines.into_iter().map(|line| Node::text(line, at));
     Ok(Node::new(Value::List(lines.collect()), at))
 }

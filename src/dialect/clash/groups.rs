@@ -232,10 +232,7 @@ fn members<'n>(
     // Whoever is missing would have been one: the group does not go straight there for that.
     if members.is_empty() && (is_whole || otherwise.is_some()) {
         let otherwise = otherwise.unwrap_or("COMPATIBLE");
-        let text = format!(
-            "no proxy is a member: it is `{}`, as in mihomo",
-            otherwise.escape_debug()
-        );
+        let text = format!("no proxy is a member: it is `{}`", otherwise.escape_debug());
         keys.notes().left_out(keys.at(), text);
         members.push(otherwise);
     }

@@ -11,14 +11,18 @@ use std::io::Read as _;
 
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::dialect::clients::packed::{MOST, Packed, Unreadable, address, names, networks};
+use crate::dialect::clients::packed::{Budget, MOST, Packed, Unreadable, address, names, networks};
 
 const MAGIC: &[u8; 4] = b"MRS\x01";
 
 /// The lines that the same list has as a text.
-pub(super) fn lines(bytes: &[u8], behavior: &str) -> Result<Vec<String>, Unreadable> {
+pub(super) fn lines(
+    bytes: &[u8],
+    behavior: &str,
+    budget: &Budget,
+) -> Result<Vec<String>, Unreadable> {
     let plain = unpacked(bytes)?;
-    let mut packed = Packed(&plain);
+    let mut packed = Packed::new(&plain, budget);
     if packed.take(MAGIC.len())? != MAGIC {
         return Err(Unreadable::Damaged);
     }

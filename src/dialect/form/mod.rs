@@ -68,6 +68,14 @@ pub struct Page {
     pub headers: Vec<(String, String)>,
 }
 
+/// What messages call a place on the web: its path and query may be as good as a password.
+pub fn shown(url: &str) -> String {
+    let end = url.find("://").map_or(0, |at| at + 3);
+    let host = url[end..].split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{}{}/…", &url[..end], host.escape_debug())
+}
+
 impl Outside<'static> {
     /// Nothing is read.
     pub const NOTHING: Self = Self {

@@ -67,7 +67,7 @@ pub(super) fn refuse_unplaced(root: &Node, problems: &Problems) {
                 .any(|known| known.eq_ignore_ascii_case(first))
             {
                 let text = format!(
-                    "`{}` is not built here, and as metadata it would mean nothing to a GOST",
+                    "`{}` is not built here, and would be lost in what is printed: say it in a file, where GOST has a part for it",
                     key.escape_debug()
                 );
                 problems.error(&node.at, &text);

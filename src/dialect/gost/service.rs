@@ -120,6 +120,8 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         of_handler.silent(&["keepalive", "ttl", "nodelay", "udpBufferSize"]);
         let spoken = proxy(&handler_word).filter(|_| targets(node, problems).is_empty());
         if spoken.is_some() {
+            // The rules of it are made below.
+            of_handler.silent(&["bypass"]);
             let accounts = accounts(handler, root, problems);
             let place = place(handler);
             let has_chain = led_by.is_some();

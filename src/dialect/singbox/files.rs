@@ -2,15 +2,16 @@
 
 use super::srs;
 use crate::dialect::clients::beside::{Beside, text_of};
+use crate::dialect::clients::packed::Budget;
 use crate::dialect::clients::sets::{is_here, is_of_geodata};
-use crate::dialect::form::Page;
+use crate::dialect::form::{Page, shown};
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
 use crate::matching::{Geodata, geodata};
 
 /// Gives the lists of a config what they name.
 pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
-    let straight = straight(root);
+    let (straight, budget) = (straight(root), Budget::default());
     let sets = root
         .get_mut("route")
         .and_then(|route| route.get_mut("rule_set"));
@@ -22,7 +23,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             continue;
         };
         match beside.bytes(&path) {
-            Ok(content) => fill(set, &content, &path, &at, notes),
+            Ok(content) => fill(set, &content, (&path, &at), &budget, notes),
             // The same list comes from elsewhere.
             Err(_) if is_of_geodata(set, "path") => {}
             Err(e) => notes.left_out(&at, format_args!("`{}`: {e}", path.escape_debug())),
@@ -54,7 +55,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
         match found {
             Ok(content) => {
                 let url = url.split(['?', '#']).next().unwrap_or_default();
-                fill(set, &content, url, &at, notes);
+                fill(set, &content, (url, &at), &budget, notes);
             }
             Err(e) => notes.left_out(&at, e),
         }
@@ -80,21 +81,25 @@ fn straight(root: &Node) -> Vec<String> {
     [direct, chosen].concat()
 }
 
-/// What `key` of a list of this type names, and where that stands.
+/// What `key` of a list of this type names, and where that stands: of a URL no line, which may hold what is as good as a password.
 fn named(set: &Node, kind: &str, key: &str) -> Option<(String, At)> {
     let is_this = set.get("type").and_then(Node::as_text) == Some(kind);
     let place = set.get(key).filter(|_| is_this)?;
-    Some((place.as_text()?.to_owned(), place.at.clone()))
+    let at = match key {
+        "url" => place.at.without_line(),
+        _ => place.at.clone(),
+    };
+    Some((place.as_text()?.to_owned(), at))
 }
 
 /// Reads what stands at `place`.
-fn fill(set: &mut Node, content: &[u8], place: &str, at: &At, notes: &Notes) {
+fn fill(set: &mut Node, content: &[u8], (place, at): (&str, &At), budget: &Budget, notes: &Notes) {
     let is_binary = match set.get("format").and_then(Node::as_text) {
         Some(format) => format == "binary",
         None => place.ends_with(".srs"),
     };
     let read = match is_binary {
-        true => srs::rules(content, at).map_err(|e| e.to_string()),
+        true => srs::rules(content, at, budget).map_err(|e| e.to_string()),
         false => text_of(content.to_vec()).and_then(|text| rules(&text, place)),
     };
     match read {
@@ -102,19 +107,13 @@ fn fill(set: &mut Node, content: &[u8], place: &str, at: &At, notes: &Notes) {
             set.set("type", Node::text("inline", at));
             set.set("rules", rules);
         }
-        Err(e) => notes.left_out(at, format_args!("`{}`: {e}", shown(place))),
-    }
-}
-
-/// Of a place on the web its host: the rest may be as good as a password.
-fn shown(place: &str) -> String {
-    match place.split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.split('/').next().unwrap_or_default();
-            let host = host.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{}/…", host.escape_debug())
+        Err(e) => {
+            let place = match place.contains("://") {
+                true => shown(place),
+                false => format!("`{}`", place.escape_debug()),
+            };
+            notes.left_out(at, format_args!("{place}: {e}"));
         }
-        None => place.escape_debug().to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit as unpacked;
 
-use crate::dialect::clients::packed::{MOST, Packed, Unreadable, address, names, networks};
+use crate::dialect::clients::packed::{Budget, MOST, Packed, Unreadable, address, names, networks};
 use crate::dialect::tree::{At, Node, Value};
 
 /// The newest.
@@ -26,8 +26,8 @@ const BELOW: char = '\n';
 const GOES_ON: char = '\u{8}';
 
 /// The rules of a list.
-pub(super) fn rules(bytes: &[u8], at: &At) -> Result<Node, Unreadable> {
-    let mut head = Packed(bytes);
+pub(super) fn rules(bytes: &[u8], at: &At, budget: &Budget) -> Result<Node, Unreadable> {
+    let mut head = Packed::new(bytes, budget);
     if head.take(3)? != b"SRS" {
         return Err(Unreadable::Damaged);
     }
@@ -35,11 +35,11 @@ pub(super) fn rules(bytes: &[u8], at: &At) -> Result<Node, Unreadable> {
         1..=VERSION => {}
         version => return Err(Unreadable::Version(version)),
     }
-    let plain = unpacked(head.0, MOST).map_err(|e| match e.status {
+    let plain = unpacked(head.rest(), MOST).map_err(|e| match e.status {
         TINFLStatus::HasMoreOutput => Unreadable::TooLarge,
         _ => Unreadable::Damaged,
     })?;
-    let mut packed = Packed(&plain);
+    let mut packed = Packed::new(&plain, budget);
     let reader = Reader { at };
     reader.rules(&mut packed, 0)
 }
@@ -66,6 +66,7 @@ impl Reader<'_> {
     }
 
     fn rule(&self, packed: &mut Packed<'_>, depth: usize) -> Result<Node, Unreadable> {
+        packed.spend()?;
         match packed.byte()? {
             0 => self.plain(packed),
             1 if depth < MAX_DEPTH => self.logical(packed, depth),
@@ -129,7 +130,10 @@ impl Reader<'_> {
                 }
                 kind @ (0 | 7 | 9) => {
                     let count = packed.varint()?;
-                    let numbers = (0..count).map(|_| packed.array().map(u16::from_be_bytes));
+                    let numbers = (0..count).map(|_| {
+                        packed.spend()?;
+                        packed.array().map(u16::from_be_bytes)
+                    });
                     let numbers: Result<Vec<u16>, _> = numbers.collect();
                     let numbers = numbers?.iter().map(ToString::to_string).collect();
                     add(KEYS[usize::from(kind)], numbers);
@@ -177,6 +181,7 @@ const KEYS: [&str; 23] = [
 fn strings(packed: &mut Packed<'_>) -> Result<Vec<String>, Unreadable> {
     let count = packed.varint()?;
     let one = |_| {
+        packed.spend()?;
         let len = packed.varint()?;
         let text = String::from_utf8(packed.take(len)?.to_vec());
         text.map_err(|_| Unreadable::Damaged)

@@ -189,6 +189,14 @@ impl At {
 
     /// What is said about this. Its place is a line and a column alone: whoever has the text finds the rest there
     /// ([`places`]).
+    /// The same without its line, which is not to be shown.
+    pub(in crate::dialect) fn without_line(&self) -> Self {
+        Self {
+            line: None,
+            ..self.clone()
+        }
+    }
+
     pub(in crate::dialect) fn message(&self, text: impl fmt::Display) -> Message {
         let text = text.to_string();
         Message {

@@ -15,11 +15,11 @@ use crate::report::Message;
 /// Levels inside each other.
 const MAX_DEPTH: usize = 64;
 
-/// Values of a file, those that an alias repeats included.
-const MAX_NODES: usize = 100_000;
+/// Values of a file that aliases repeat.
+const MAX_REPEATED: usize = 100_000;
 
-/// Values of a JSON file, which says nothing twice.
-const MAX_JSON_NODES: usize = 1_000_000;
+/// Values of a file.
+const MAX_NODES: usize = 1_000_000;
 
 /// Reads a file, which `source` is called.
 ///
@@ -114,8 +114,8 @@ fn without_tabs(text: &str, width: usize) -> String {
 }
 
 fn bounded(value: serde_json::Value, at: &At) -> Result<Node, Box<Message>> {
-    if values(&value) > MAX_JSON_NODES {
-        let text = format_args!("there are more than {MAX_JSON_NODES} values in it");
+    if values(&value) > MAX_NODES {
+        let text = format_args!("there are more than {MAX_NODES} values in it");
         return Err(at.message(text).into());
     }
     Ok(of_json(value, at.clone()))
@@ -201,6 +201,7 @@ fn built(text: &str, at: &At) -> Result<(Node, Marks), Box<Message>> {
         root: None,
         anchors: HashMap::new(),
         nodes: 0,
+        repeated: 0,
         failed: None,
         marks: Marks::default(),
     };
@@ -256,6 +257,8 @@ struct Builder {
     root: Option<Node>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// Those of them that aliases repeat.
+    repeated: usize,
     failed: Option<Message>,
     marks: Marks,
 }
@@ -288,7 +291,7 @@ impl Builder {
 
     fn add(&mut self, node: Node, anchor: usize, span: Span) {
         self.nodes += count(&node);
-        if self.nodes > MAX_NODES {
+        if self.nodes > MAX_NODES || self.repeated > MAX_REPEATED {
             return self.fail(span, "there is more in it than a config can have");
         }
         if anchor > 0 {
@@ -386,7 +389,10 @@ impl Builder {
                 }
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
-                Some(node) => self.add(node, 0, span),
+                Some(node) => {
+                    self.repeated += count(&node);
+                    self.add(node, 0, span);
+                }
                 None => self.fail(span, "there is nothing that this `*name` repeats"),
             },
             _ => {}

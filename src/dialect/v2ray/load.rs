@@ -195,6 +195,15 @@ impl Input {
         }
     }
 
+    /// What its name says.
+    fn language(&self) -> Option<Language> {
+        match self {
+            Self::File(path) => Language::of_name(path),
+            Self::Bytes { name, .. } => Language::of_name(Path::new(name)),
+            Self::Stdin | Self::Text { .. } => None,
+        }
+    }
+
     fn bytes(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::File(path) => read_file(path),
@@ -262,7 +271,7 @@ impl Source {
         if text.trim().is_empty() {
             return Err(fail("this is empty, expected a JSON object".to_owned()));
         }
-        let language = language.or_else(|| Language::of_name(Path::new(&name)));
+        let language = language.or_else(|| input.language());
         let text = language.unwrap_or(Language::Json).json(&name, text)?;
         let mut text = Text::new(text);
         match text.parse() {

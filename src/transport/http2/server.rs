@@ -287,9 +287,14 @@ fn open<S: Service>(
                 (Some(Unfit::Plain), None)
             }
             Answer::Refused { unfit, .. } => (Some(unfit), None),
-            // Where enough come from there, the site says so, as it does of any other request.
-            granted => (None, origin.tell.admit(source).is_ok().then_some(granted)),
+            granted => (None, Some(granted)),
         };
+        // Where enough come from there, the site says so, whatever the request would have been.
+        let is_admitted = origin.tell.admit(source).is_ok();
+        let (unfit, granted) = (
+            unfit.filter(|_| is_admitted),
+            granted.filter(|_| is_admitted),
+        );
         let Some(granted) = granted else {
             let mut passed = unfit.map(|unfit| RequestError::ToSite {
                 method: request.method().to_string(),

@@ -2,7 +2,9 @@
 //! upstream, takes the connection out of its hands.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{Future, pending, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
@@ -120,7 +122,7 @@ impl Guest {
             }
             (Err(e), _) => {
                 debug!("the visitor's connection ended: {}", reason(&e));
-                match e.is_user() || e.is_body_write_aborted() {
+                match e.is_user() || e.is_body_write_aborted() || is_gone(&e) {
                     // The answer broke off, and nobody shall take it for the whole.
                     true => link.abort().await,
                     false => {
@@ -156,6 +158,14 @@ impl Guest {
             Ok(response)
         })
     }
+}
+
+/// Whether the visitor was found to have gone.
+fn is_gone(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::NotConnected)
 }
 
 fn is_handed(taken: &Taken) -> bool {

@@ -86,9 +86,9 @@ impl Listener {
     }
 
     /// By which connections are handed over, if it is one for that.
-    pub fn door(&self) -> Option<mpsc::Sender<Arrival>> {
+    pub fn door(&self) -> Option<&mpsc::Sender<Arrival>> {
         match self {
-            Self::Handed(door, _) => Some(door.clone()),
+            Self::Handed(door, _) => Some(door),
             Self::Tcp(..) | Self::Unix(..) => None,
         }
     }

@@ -14,13 +14,25 @@ mod networks;
 pub(in crate::dialect) use names::names;
 pub(in crate::dialect) use networks::{address, networks};
 
+use std::cell::Cell;
+
 use thiserror::Error;
 
 /// The most that a list may unpack to.
 pub(in crate::dialect) const MOST: usize = 64 << 20;
 
-/// The most names or networks in it.
-const MOST_ENTRIES: usize = 1_000_000;
+/// The most names, networks and other parts of all lists that a file names: each takes about a kilobyte.
+const MOST_ENTRIES: usize = 500_000;
+
+/// What is left of these.
+#[derive(Debug)]
+pub(in crate::dialect) struct Budget(Cell<usize>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Cell::new(MOST_ENTRIES))
+    }
+}
 
 /// Why a list cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -33,7 +45,7 @@ pub(in crate::dialect) enum Unreadable {
     Version(u8),
     #[error("it unpacks to more than {} MiB", MOST >> 20)]
     TooLarge,
-    #[error("it has more than {MOST_ENTRIES} entries")]
+    #[error("with it all lists have more than {MOST_ENTRIES} entries")]
     TooMany,
     #[error("it holds {0}, which is not built")]
     Unbuilt(String),
@@ -41,12 +53,31 @@ pub(in crate::dialect) enum Unreadable {
 
 /// What is left of a list.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::dialect) struct Packed<'b>(pub(in crate::dialect) &'b [u8]);
+pub(in crate::dialect) struct Packed<'b> {
+    bytes: &'b [u8],
+    budget: &'b Budget,
+}
 
 impl<'b> Packed<'b> {
+    pub(in crate::dialect) fn new(bytes: &'b [u8], budget: &'b Budget) -> Self {
+        Self { bytes, budget }
+    }
+
+    /// All that is left.
+    pub(in crate::dialect) fn rest(self) -> &'b [u8] {
+        self.bytes
+    }
+
+    /// One more part is made of it.
+    pub(in crate::dialect) fn spend(&self) -> Result<(), Unreadable> {
+        let Budget(left) = self.budget;
+        left.set(left.get().checked_sub(1).ok_or(Unreadable::TooMany)?);
+        Ok(())
+    }
+
     pub(in crate::dialect) fn take(&mut self, len: usize) -> Result<&'b [u8], Unreadable> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Unreadable::Short)?;
-        self.0 = rest;
+        let (taken, rest) = self.bytes.split_at_checked(len).ok_or(Unreadable::Short)?;
+        self.bytes = rest;
         Ok(taken)
     }
 
@@ -99,7 +130,8 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<String>, Unreadable> {
-        names(&mut Packed(bytes), Packed::varint)
+        let budget = Budget::default();
+        names(&mut Packed::new(bytes, &budget), Packed::varint)
     }
 
     #[test]
@@ -145,7 +177,7 @@ mod tests {
         let four = |packed: &mut Packed<'_>| address(packed.take(4)?);
         let range = |first: [u8; 4], last: [u8; 4]| {
             let bytes = [&[1][..], &1_u64.to_be_bytes(), &first, &last].concat();
-            networks(&mut Packed(&bytes), four)
+            networks(&mut Packed::new(&bytes, &Budget::default()), four)
         };
         let shown = range([192, 0, 2, 1], [192, 0, 2, 4]).unwrap();
         let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
@@ -156,16 +188,29 @@ mod tests {
             Err(Unreadable::Damaged)
         );
         let many = [&[1][..], &u64::MAX.to_be_bytes()].concat();
-        assert_eq!(networks(&mut Packed(&many), four), Err(Unreadable::Short));
-        assert_eq!(
-            networks(&mut Packed(&[2]), four),
-            Err(Unreadable::Version(2))
-        );
+        let budget = Budget::default();
+        let read = |bytes: &[u8]| networks(&mut Packed::new(bytes, &budget), four);
+        assert_eq!(read(&many), Err(Unreadable::Short));
+        assert_eq!(read(&[2]), Err(Unreadable::Version(2)));
+    }
+
+    /// A range of a few bytes may be hundreds of networks.
+    #[test]
+    fn all_lists_together_have_a_bound() {
+        let six = |packed: &mut Packed<'_>| address(packed.take(16)?);
+        let (first, last) = (1_u128.to_be_bytes(), (u128::MAX - 1).to_be_bytes());
+        let ranges = [&first[..], &last].concat().repeat(1000);
+        let bytes = [&[1][..], &1000_u64.to_be_bytes(), &ranges].concat();
+        let budget = Budget::default();
+        let read = || networks(&mut Packed::new(&bytes, &budget), six);
+        assert_eq!(read().map(|all| all.len()), Ok(254_000));
+        assert_eq!(read(), Err(Unreadable::TooMany));
     }
 
     #[test]
     fn numbers_are_bounded() {
-        let read = |bytes: &[u8]| Packed(bytes).varint();
+        let budget = Budget::default();
+        let read = |bytes: &[u8]| Packed::new(bytes, &budget).varint();
         assert_eq!(read(&[0xac, 0x02]), Ok(300));
         assert_eq!(read(&[0xac]), Err(Unreadable::Short));
         assert_eq!(read(&[0xff; 11]), Err(Unreadable::Damaged));

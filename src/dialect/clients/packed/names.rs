@@ -1,6 +1,6 @@
 //! A set of names.
 
-use super::{MOST_ENTRIES, Packed, Unreadable};
+use super::{Packed, Unreadable};
 
 /// The longest name, with a mark that says what it stands for.
 const LONGEST: usize = 260;
@@ -23,9 +23,7 @@ pub(in crate::dialect) fn names<'b>(
         if !bit(&ends, node) {
             continue;
         }
-        if names.len() == MOST_ENTRIES {
-            return Err(Unreadable::TooMany);
-        }
+        packed.spend()?;
         names.push(name(node, &parents, labels)?);
     }
     Ok(names)

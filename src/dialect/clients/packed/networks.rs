@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 
-use super::{MOST_ENTRIES, Packed, Unreadable};
+use super::{Packed, Unreadable};
 
 /// The networks of a set of ranges; `address` reads one.
 pub(in crate::dialect) fn networks(
@@ -27,9 +27,9 @@ pub(in crate::dialect) fn networks(
             }
             _ => return Err(Unreadable::Damaged),
         };
-        all.extend(networks);
-        if all.len() > MOST_ENTRIES {
-            return Err(Unreadable::TooMany);
+        for network in networks {
+            packed.spend()?;
+            all.push(network);
         }
     }
     Ok(all)

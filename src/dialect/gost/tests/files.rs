@@ -131,7 +131,7 @@ fn what_is_printed_means_the_same() {
         "-L :1 -F http://a.test:1?dialer.so_mark=1",
     ] {
         let told = print(&launch(line), Form::Yaml).unwrap_err()[0].to_string();
-        assert!(told.contains("as metadata it would mean nothing"), "{told}");
+        assert!(told.contains("would be lost in what is printed"), "{told}");
     }
     let args = launch(
         "-L http+ws://u:p:w@:8080?path=/a%20b -L wss://:1/:2 -F wss://a.test:1,b.test:2?strategy=rand&host=x",

@@ -7,7 +7,7 @@ mod words;
 use files::FILE;
 
 use super::*;
-use crate::config::{Inbound, LogKeys, LogLevel, LogTarget};
+use crate::config::{Inbound, Listen, LogKeys, LogLevel, LogTarget};
 use crate::policy::Policy;
 use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::routing::{Strategy, Target};
@@ -214,6 +214,17 @@ fn relay_serves_and_opens_ports() {
         let told = errors(&load(&launch(args))).join("\n");
         assert!(told.contains(expected), "{args}: {told}");
     }
+}
+
+#[test]
+fn a_proxy_at_a_port_of_the_server_has_a_bypass() {
+    let loaded = load(&launch(
+        "-L socks5+rtcp://u:p@:1080?bypass=10.0.0.0/8 -F relay+ws://a.test:1",
+    ));
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.inbounds[0].listen, Listen::Published);
+    assert_eq!(config.routing.rules.len(), 2);
 }
 
 #[test]

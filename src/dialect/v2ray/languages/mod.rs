@@ -39,7 +39,7 @@ impl Language {
     /// # Errors
     ///
     /// When it is none of this language.
-    pub(super) fn json(self, name: &str, text: String) -> Result<String, Box<Message>> {
+    pub fn json(self, name: &str, text: String) -> Result<String, Box<Message>> {
         let root = match self {
             Self::Json => return Ok(text),
             Self::Yaml => yaml::read(&text, name)?,

@@ -7,7 +7,7 @@ use super::{Entry, Placed, Value};
 use crate::report::{Message, Span};
 
 pub(super) fn read(text: &str, name: &str) -> Result<Placed, Box<Message>> {
-    let lines = Lines(text);
+    let lines = Lines(text.match_indices('\n').map(|(at, _)| at).collect());
     match DeTable::parse(text) {
         Ok(root) => Ok(Placed {
             line: 0,
@@ -24,12 +24,12 @@ pub(super) fn read(text: &str, name: &str) -> Result<Placed, Box<Message>> {
     }
 }
 
-struct Lines<'t>(&'t str);
+/// Where lines end.
+struct Lines(Vec<usize>);
 
-impl Lines<'_> {
+impl Lines {
     fn at(&self, byte: usize) -> usize {
-        let before = &self.0.as_bytes()[..byte.min(self.0.len())];
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.0.partition_point(|end| *end < byte)
     }
 
     /// In the order of the text.
