@@ -43,6 +43,9 @@ const PAGE_LIMIT: Duration = Duration::from_secs(15);
 /// More than a config names.
 const MOST_PAGES: usize = 64;
 
+/// Of each page that a stranger names: all are held at once.
+const LONGEST_OF_STRANGERS: u64 = 4 << 20;
+
 const MOST_REDIRECTS: usize = 5;
 
 /// Whether this is the address of something on the web.
@@ -123,7 +126,11 @@ async fn follow(page: &Page, whither: Whither) -> Result<Vec<u8>, String> {
         let response = ask(&url, &to, &own, credentials.as_ref()).await?;
         let status = response.status();
         if status.is_success() {
-            return body(response).await;
+            let longest = match whither {
+                Whither::Anywhere => LONGEST,
+                Whither::Outside => LONGEST_OF_STRANGERS,
+            };
+            return body(response, longest).await;
         }
         let is_redirect = matches!(
             status,
@@ -273,13 +280,13 @@ async fn ask(
     sender.send_request(request).await.map_err(|e| reason(&e))
 }
 
-async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
-    let longest = usize::try_from(LONGEST).unwrap_or(usize::MAX);
+async fn body(response: Response<Incoming>, most: u64) -> Result<Vec<u8>, String> {
+    let longest = usize::try_from(most).unwrap_or(usize::MAX);
     let is_packed = gzip::is_said(response.headers());
     let body = Limited::new(response.into_body(), longest).collect().await;
     let body = body.map_err(|e| match e.downcast::<hyper::Error>() {
         Ok(e) => reason(&e),
-        Err(_) => format!("it has more than {} MiB", LONGEST >> 20),
+        Err(_) => format!("it has more than {} MiB", most >> 20),
     })?;
     let body = body.to_bytes();
     // Some have it packed for everybody, asked or not.

@@ -1,5 +1,7 @@
 //! What providers name, files and places on the web: what is there is put where the config itself would have it.
 
+use std::fmt::Display;
+
 use super::mrs;
 use crate::dialect::clients::beside::{self, Beside, lines};
 use crate::dialect::clients::packed::Budget;
@@ -14,6 +16,17 @@ use crate::matching::{Geodata, geodata};
 enum Kind {
     Rules,
     Proxies,
+}
+
+impl Kind {
+    /// Says why nothing was read. Nodes that are missing may have been all but those that go straight there; what becomes of rules
+    /// says whoever needs them.
+    fn tell(self, at: &At, text: impl Display, notes: &Notes) {
+        match self {
+            Self::Proxies => notes.astray(at, text),
+            Self::Rules => notes.left_out(at, text),
+        }
+    }
 }
 
 /// Panels give who says so proxies in this form.
@@ -39,7 +52,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
                 wanted.extend(page.map(|page| (kind, n, page)));
             }
             Some((Err(e), path, at)) if !is_of_geodata(provider, "path") => {
-                notes.left_out(&at, format!("`{}`: {e}", path.escape_debug()));
+                kind.tell(&at, format!("`{}`: {e}", path.escape_debug()), notes);
             }
             _ => {}
         }
@@ -58,11 +71,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
                 let source = shown(text_of(provider, "url").unwrap_or_default());
                 fill(kind, provider, content, &source, &budget, notes);
             }
-            // Nodes that are missing may have been all but those that go straight there.
-            Some(Err(e)) => match kind {
-                Kind::Proxies => notes.astray(&at.without_line(), e),
-                Kind::Rules => notes.left_out(&at.without_line(), e),
-            },
+            Some(Err(e)) => kind.tell(&at.without_line(), e, notes),
             None => {}
         }
     });
@@ -103,10 +112,7 @@ fn page_of(kind: Kind, provider: &Node, notes: &Notes) -> Option<Page> {
     let through = through.filter(|node| !matches!(node.as_text(), Some("" | "DIRECT")));
     if let Some(through) = through {
         let text = "it is not fetched through a proxy: put it into a file at its `path`, or say `proxy: DIRECT`";
-        match kind {
-            Kind::Proxies => notes.astray(&through.at, text),
-            Kind::Rules => notes.left_out(&through.at, text),
-        }
+        kind.tell(&through.at, text, notes);
         return None;
     }
     let mut headers = vec![("User-Agent".to_owned(), AGENT.to_owned())];
@@ -146,7 +152,7 @@ fn fill(
             provider.set("type", Node::text("inline", &at));
             provider.set("payload", payload);
         }
-        Err(e) => notes.left_out(&at, e),
+        Err(e) => kind.tell(&at, e, notes),
     }
 }
 
