@@ -102,6 +102,7 @@ mod scenario_fragment;
 mod scenario_geoip;
 mod scenario_gost;
 mod scenario_gost_habits;
+mod scenario_gost_ports;
 mod scenario_groups;
 mod scenario_haproxy;
 mod scenario_http_proxy;

@@ -12,7 +12,7 @@ use crate::peers::{Stage, free_port, mobula};
 use crate::traffic::{self, To};
 
 /// Starts `peer` with the file; the SOCKS of both is at `socks`.
-async fn run(stage: &mut Stage, peer: Peer, config: &Value, socks: u16) {
+pub async fn run(stage: &mut Stage, peer: Peer, config: &Value, socks: u16) {
     match peer {
         Mobula => {
             let file = stage.write("theirs", config.to_string());

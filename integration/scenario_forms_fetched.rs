@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::configs::{ID, Vmess};
-use crate::peers::Peer::{self, Mihomo, Mobula, SingBox};
-use crate::peers::{Stage, free_port, listen, mobula};
+use crate::peers::Peer::{Mihomo, Mobula, SingBox};
+use crate::peers::{Stage, free_port, listen};
+use crate::scenario_forms_dns::run;
 use crate::traffic::{self, To};
 
 /// A web server that has these pages; heads of requests are told.
@@ -109,20 +110,5 @@ async fn lists_of_sing_box_are_fetched_straight() {
         let mut stage = Stage::new();
         run(&mut stage, peer, &config, socks).await;
         traffic::word(socks, &To::Ip(traffic::echo().await)).await;
-    }
-}
-
-/// Starts `peer` with the file; the SOCKS of both is at `socks`.
-async fn run(stage: &mut Stage, peer: Peer, config: &Value, socks: u16) {
-    match peer {
-        Mobula => {
-            let file = stage.write("theirs", config.to_string());
-            let mut command = mobula();
-            command.args(["run", "-c"]).arg(file);
-            stage.start("mobula", &mut command, &[socks]).await;
-        }
-        peer => {
-            stage.run(peer, "peer", config, &[socks]).await;
-        }
     }
 }

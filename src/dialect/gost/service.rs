@@ -116,24 +116,27 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         return problems.error(&place(listener).at, &text);
     }
     let retries = retries(handler, &of_handler, problems);
+    let speak = |targets: &[Destination]| {
+        let accounts = accounts(handler, root, problems);
+        let ways = (targets, led_by.is_some());
+        let place = place(handler);
+        protocol(
+            &handler_word,
+            kind,
+            &of_handler,
+            accounts,
+            ways,
+            &place,
+            problems,
+        )
+    };
     if let Carrier::Bind { udp } = kind.carrier {
         of_handler.silent(&["keepalive", "ttl", "nodelay", "udpBufferSize"]);
         let spoken = proxy(&handler_word).filter(|_| targets(node, problems).is_empty());
         if spoken.is_some() {
             // The rules of it are made below.
             of_handler.silent(&["bypass"]);
-            let accounts = accounts(handler, root, problems);
-            let place = place(handler);
-            let has_chain = led_by.is_some();
-            let Some(protocol) = protocol(
-                &handler_word,
-                kind,
-                &of_handler,
-                accounts,
-                (&[], has_chain),
-                &place,
-                problems,
-            ) else {
+            let Some(protocol) = speak(&[]) else {
                 return;
             };
             let inbound = inbound(&name, Listen::Published, Vec::new(), protocol);
@@ -164,16 +167,7 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         Err(text) => return problems.error(at, &text),
     };
     let targets = targets(node, problems);
-    let accounts = accounts(handler, root, problems);
-    let Some(mut protocol) = protocol(
-        &handler_word,
-        kind,
-        &of_handler,
-        accounts,
-        (&targets, led_by.is_some()),
-        &place(handler),
-        problems,
-    ) else {
+    let Some(mut protocol) = speak(&targets) else {
         return;
     };
     if let InboundSettings::Dokodemo(door) = &mut protocol

@@ -23,7 +23,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             continue;
         };
         match beside.bytes(&path) {
-            Ok(content) => fill(set, &content, (&path, &at), &budget, notes),
+            Ok(content) => fill(set, content, (&path, &at), &budget, notes),
             // The same list comes from elsewhere.
             Err(_) if is_of_geodata(set, "path") => {}
             Err(e) => notes.left_out(&at, format_args!("`{}`: {e}", path.escape_debug())),
@@ -55,7 +55,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
         match found {
             Ok(content) => {
                 let url = url.split(['?', '#']).next().unwrap_or_default();
-                fill(set, &content, (url, &at), &budget, notes);
+                fill(set, content, (url, &at), &budget, notes);
             }
             Err(e) => notes.left_out(&at, e),
         }
@@ -93,14 +93,20 @@ fn named(set: &Node, kind: &str, key: &str) -> Option<(String, At)> {
 }
 
 /// Reads what stands at `place`.
-fn fill(set: &mut Node, content: &[u8], (place, at): (&str, &At), budget: &Budget, notes: &Notes) {
+fn fill(
+    set: &mut Node,
+    content: Vec<u8>,
+    (place, at): (&str, &At),
+    budget: &Budget,
+    notes: &Notes,
+) {
     let is_binary = match set.get("format").and_then(Node::as_text) {
         Some(format) => format == "binary",
         None => place.ends_with(".srs"),
     };
     let read = match is_binary {
-        true => srs::rules(content, at, budget).map_err(|e| e.to_string()),
-        false => text_of(content.to_vec()).and_then(|text| rules(&text, place)),
+        true => srs::rules(&content, at, budget).map_err(|e| e.to_string()),
+        false => text_of(content).and_then(|text| rules(&text, place)),
     };
     match read {
         Ok(rules) => {

@@ -103,9 +103,16 @@ impl Reader<'_> {
     fn plain(&self, packed: &mut Packed<'_>) -> Result<Node, Unreadable> {
         let mut rule: Vec<(String, Node)> = Vec::new();
         loop {
+            // Several items may be about the same.
             let mut add = |key: &str, texts: Vec<String>| {
-                if !texts.is_empty() {
-                    rule.push((key.to_owned(), self.texts(texts)));
+                let new = self.texts(texts);
+                let found = rule.iter_mut().find(|(known, _)| known == key);
+                match (found.map(|(_, node)| &mut node.value), new.value) {
+                    (Some(Value::List(all)), Value::List(more)) => all.extend(more),
+                    (None, Value::List(all)) if !all.is_empty() => {
+                        rule.push((key.to_owned(), self.node(Value::List(all))));
+                    }
+                    _ => {}
                 }
             };
             match packed.byte()? {
@@ -233,4 +240,28 @@ fn of_adguard(all: Vec<String>) -> (Vec<String>, Vec<String>) {
         }
     }
     (suffixes, patterns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_of_a_kind_are_one_list() {
+        let plain = [1, 0, 3, 1, 1, b'a', 10, 0, 3, 2, 1, b'b', 1, b'c', 255, 0];
+        let packed = miniz_oxide::deflate::compress_to_vec_zlib(&plain, 1);
+        let bytes = [b"SRS\x01", &packed[..]].concat();
+        let rules = rules(&bytes, &At::default(), &Budget::default()).unwrap();
+        let [rule] = rules.items() else {
+            panic!("{rules:?}");
+        };
+        let [(key, words)] = rule.entries() else {
+            panic!("{rule:?}");
+        };
+        let words: Vec<_> = words.items().iter().filter_map(Node::as_text).collect();
+        assert_eq!(
+            (key.as_str(), &words[..]),
+            ("domain_keyword", &["a", "b", "c"][..])
+        );
+    }
 }
