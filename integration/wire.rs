@@ -14,6 +14,7 @@ use crate::peers::root;
 /// Messages of Xray's that look like V2Ray's on the wire: one type stands for both.
 const SHARED: &[(&str, &str)] = &[
     ("app.log.command", "app::log::command"),
+    ("common.net.Endpoint", "common::net::Endpoint"),
     ("common.net.IPOrDomain", "common::net::IpOrDomain"),
     ("common.net.Network", "common::net::Network"),
     ("common.net.PortRange", "common::net::PortRange"),

@@ -28,6 +28,15 @@ pub struct PortRange {
     #[prost(uint32, tag = "2")]
     pub to: u32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Endpoint {
+    #[prost(enumeration = "Network", tag = "1")]
+    pub network: i32,
+    #[prost(message, optional, tag = "2")]
+    pub address: ::core::option::Option<IpOrDomain>,
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Network {

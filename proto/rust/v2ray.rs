@@ -46,6 +46,9 @@ pub mod v2ray {
             pub mod blackhole {
                 include!("v2ray.core.proxy.blackhole.rs");
             }
+            pub mod dns {
+                include!("v2ray.core.proxy.dns.rs");
+            }
             pub mod dokodemo {
                 include!("v2ray.core.proxy.dokodemo.rs");
             }

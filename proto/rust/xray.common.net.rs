@@ -4,12 +4,3 @@ pub struct PortList {
     #[prost(message, repeated, tag = "1")]
     pub range: ::prost::alloc::vec::Vec<crate::wire::common::net::PortRange>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Endpoint {
-    #[prost(enumeration = "crate::wire::common::net::Network", tag = "1")]
-    pub network: i32,
-    #[prost(message, optional, tag = "2")]
-    pub address: ::core::option::Option<crate::wire::common::net::IpOrDomain>,
-    #[prost(uint32, tag = "3")]
-    pub port: u32,
-}

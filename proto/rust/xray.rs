@@ -31,6 +31,9 @@ pub mod xray {
         }
     }
     pub mod proxy {
+        pub mod dns {
+            include!("xray.proxy.dns.rs");
+        }
         pub mod dokodemo {
             include!("xray.proxy.dokodemo.rs");
         }

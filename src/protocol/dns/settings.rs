@@ -52,6 +52,9 @@ pub enum Act {
 }
 
 impl Rule {
+    /// A and AAAA.
+    pub const ADDRESSES: [RangeInclusive<u16>; 2] = [1..=1, 28..=28];
+
     pub(super) fn fits(&self, asked: &Kind) -> bool {
         let mut kinds = self.kinds.iter();
         (self.kinds.is_empty() || kinds.any(|kinds| kinds.contains(&asked.number)))

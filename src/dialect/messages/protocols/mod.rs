@@ -1,11 +1,13 @@
 //! The messages of protocols: `proxy_settings`.
 
+mod dns;
 mod plain;
 mod shadowsocks;
 mod trojan;
 mod vless;
 mod vmess;
 
+pub(super) use dns::server as dns_server;
 pub(super) use trojan::account_message as trojan_account;
 pub(super) use trojan::inbound as trojan_inbound;
 pub(super) use vless::account_message as vless_account;
@@ -82,6 +84,7 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                 ..Default::default()
             })
         }
+        "proxy.dns.Config" => OutboundSettings::Dns(dns::outbound(&at.open(message)?, at)?),
         "proxy.freedom.Config" => {
             OutboundSettings::Freedom(plain::freedom(&at.open(message)?, at)?)
         }

@@ -2,6 +2,7 @@
 //!
 //! What Xray's messages have no word for is left out. Reading what was written tells whether something was.
 
+mod dns;
 mod protocols;
 mod stream;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{host, ports, strategy};
+use super::{dns, host, ports, strategy};
 use crate::address::{self, Destination};
 use crate::dialect::messages::protocols::{trojan_account, vless_account, vmess_account};
 use crate::io::fragment::{Between, Cut, Fragment};
@@ -144,11 +144,8 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<TypedMessage> {
             let config = shared::blackhole::Config { response };
             seal_xray("proxy.blackhole.Config", &config)
         }
-        OutboundSettings::Dns(_)
-        | OutboundSettings::Relay(_)
-        | OutboundSettings::Shadowsocks(_) => {
-            return None;
-        }
+        OutboundSettings::Dns(settings) => seal_xray("proxy.dns.Config", &dns::xray(settings)?),
+        OutboundSettings::Relay(_) | OutboundSettings::Shadowsocks(_) => return None,
         OutboundSettings::Freedom(settings) => seal_xray("proxy.freedom.Config", &direct(settings)),
         OutboundSettings::Http(settings) => {
             let header = settings.headers.iter();

@@ -5,15 +5,13 @@ use crate::dialect::v2ray::{Format, Input, load};
 use serde_json::json;
 use std::fs;
 
-/// Doors without a port (which Xray has another meaning for), DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
-const UNWRITTEN: [&str; 21] = [
+/// Doors without a port (which Xray has another meaning for), names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
+const UNWRITTEN: [&str; 19] = [
     "api inbounds[0]",
     "api-open-to-all inbounds[0]",
     "api-open-to-all inbounds[2]",
     "api-rule-for-all inbounds[0]",
     "client-browser outbounds[0]",
-    "client-dns outbounds[2]",
-    "client-fakedns outbounds[1]",
     "client-sniffing inbounds[0]",
     "domainsocket outbounds[0]",
     "mux-packetaddr outbounds[0]",
@@ -109,5 +107,60 @@ fn a_door_whose_target_is_open_is_xrays_alone() {
         let expected = word.map(|word| format!("V2Ray's messages have no word for {word}"));
         assert_eq!(said, expected);
         assert!(parts(config).iter().all(Result::is_ok), "{settings}");
+    }
+}
+
+/// What becomes of questions is said otherwise in either form, and means the same.
+#[test]
+fn a_dns_outbound_is_written_in_either_form() {
+    let none = |word: &str| Err(format!("V2Ray's messages have no word for {word}"));
+    for (settings, v2ray, is_xrays) in [
+        (json!({}), Ok(()), true),
+        (
+            json!({"address": "192.0.2.1", "port": 5353, "network": "tcp"}),
+            Ok(()),
+            true,
+        ),
+        (json!({"nonIPQuery": "drop"}), Ok(()), true),
+        (
+            json!({"nonIPQuery": "reject"}),
+            none("this `nonIPQuery`"),
+            true,
+        ),
+        (
+            json!({"overrideResponseTTL": true, "responseTTL": 5}),
+            Ok(()),
+            false,
+        ),
+        (
+            json!({"blockTypes": [65, 64]}),
+            none("`rules` of a `dns` outbound"),
+            true,
+        ),
+        (
+            json!({"rules": [{"action": "return", "rCode": 3, "qType": "64-65"}, {"action": "hijack"}]}),
+            none("`rules` of a `dns` outbound"),
+            true,
+        ),
+        (
+            json!({"rules": [{"action": "drop", "domain": ["a.test"]}]}),
+            none("`rules` of a `dns` outbound"),
+            false,
+        ),
+    ] {
+        let text = Input::Text {
+            name: "c.json".to_owned(),
+            text: json!({"outbounds": [{"tag": "a", "protocol": "dns", "settings": settings}]})
+                .to_string(),
+        };
+        let config = load(&[text], Format::V4).config.unwrap();
+        let written = v2ray_outbound(&config.outbounds[0]);
+        if let Ok(message) = &written {
+            let read = outbound(message).unwrap();
+            assert_eq!(read.protocol, config.outbounds[0].protocol, "{settings}");
+        }
+        assert_eq!(written.map(|_| ()), v2ray, "{settings}");
+        let is_whole = parts(config).iter().all(Result::is_ok);
+        assert_eq!(is_whole, is_xrays, "{settings}");
     }
 }

@@ -1,6 +1,7 @@
 //! What looks otherwise in Xray's form: where an inbound listens, what carries it, rules, and a few protocols.
 
 mod disguise;
+mod dns;
 mod older;
 mod protocols;
 pub(super) mod routing;

@@ -4,7 +4,7 @@ use ::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::disguise::{fragment, noises};
 use super::routing::networks;
-use super::{host_of, ports, strategy};
+use super::{dns, host_of, ports, strategy};
 use crate::address::{self, Destination, Host};
 use crate::dialect::messages::at::{At, all};
 use crate::dialect::messages::protocols::{self, login, servers};
@@ -37,6 +37,7 @@ pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings
 
 pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettings> {
     Some(match typed::name(message) {
+        "proxy.dns.Config" => OutboundSettings::Dns(dns::outbound(&at.open(message)?, at)?),
         "proxy.freedom.Config" => OutboundSettings::Freedom(direct(&at.open(message)?, at)?),
         "proxy.http.ClientConfig" => OutboundSettings::Http(web(&at.open(message)?, at)?),
         "proxy.loopback.Config" => {

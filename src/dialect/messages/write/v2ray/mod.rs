@@ -3,7 +3,7 @@
 
 mod stream;
 
-use super::{domain, host, ip_address, protocols};
+use super::{dns, domain, host, ip_address, protocols};
 use crate::config::{self, Listen};
 use crate::dialect::messages::protocols::{trojan_account, vless_account};
 use crate::dns::Strategy;
@@ -214,7 +214,9 @@ fn outbound_protocol(settings: &OutboundSettings) -> Result<TypedMessage, String
                 &proxy::blackhole::Config { response },
             )
         }
-        OutboundSettings::Dns(_) => return Err(none("a `dns` outbound")),
+        OutboundSettings::Dns(settings) => {
+            seal("proxy.dns.Config", &dns::v2ray(settings).map_err(none)?)
+        }
         OutboundSettings::Loopback(_) => return Err(none("a `loopback` outbound")),
         OutboundSettings::Relay(_) => return Err(none("a `relay` outbound")),
         OutboundSettings::Shadowsocks(_) => return Err(none("this `shadowsocks` outbound")),
