@@ -112,3 +112,109 @@ async fn lists_of_sing_box_are_fetched_straight() {
         traffic::word(socks, &To::Ip(traffic::echo().await)).await;
     }
 }
+
+/// A server far away, and whether sessions to an address go by it.
+struct Far {
+    stage: Stage,
+    port: u16,
+}
+
+impl Far {
+    async fn new() -> Self {
+        let (mut stage, port) = (Stage::new(), free_port());
+        let config = Vmess::ws().server(Mobula, port);
+        stage.run(Mobula, "server", &config, &[port]).await;
+        Self { stage, port }
+    }
+
+    fn carried(&self, to: SocketAddr) -> bool {
+        self.stage
+            .read_so_far("access.log")
+            .contains(&format!(" accepted tcp:{to}"))
+    }
+}
+
+/// A list is fetched by what the file says, or by what carries all that no rule takes; what it says then holds.
+#[tokio::test]
+async fn lists_of_sing_box_are_fetched_by_outbounds() {
+    for (peer, detour) in [
+        (SingBox, None),
+        (Mobula, None),
+        (SingBox, Some("any")),
+        (Mobula, Some("any")),
+    ] {
+        let (far, socks) = (Far::new().await, free_port());
+        let list = json!({"version": 3, "rules": [{"ip_cidr": ["127.0.0.0/8"]}]});
+        let (at, _told) = web(vec![("/list.json", list.to_string())]);
+        let node = json!({
+            "type": "vmess", "tag": "far", "server": "127.0.0.1", "server_port": far.port, "uuid": ID,
+            "security": "auto", "transport": {"type": "ws", "path": "/ray"},
+        });
+        let mut set = json!({
+            "type": "remote", "tag": "list", "format": "source", "url": format!("http://{at}/list.json"),
+        });
+        if let Some(detour) = detour {
+            set["download_detour"] = detour.into();
+        }
+        let config = json!({
+            "inbounds": [{"type": "mixed", "listen": "127.0.0.1", "listen_port": socks}],
+            "outbounds": [
+                {"type": "direct", "tag": "near"}, node,
+                {"type": "selector", "tag": "any", "outbounds": ["far", "near"]},
+            ],
+            "route": {
+                "final": "far", "rules": [{"rule_set": "list", "outbound": "near"}], "rule_set": [set],
+            },
+        });
+        let mut stage = Stage::new();
+        run(&mut stage, peer, &config, socks).await;
+        assert!(far.carried(at), "{peer:?} {detour:?}");
+        let echo = traffic::echo().await;
+        traffic::word(socks, &To::Ip(echo)).await;
+        assert!(!far.carried(echo), "{peer:?} {detour:?}");
+    }
+}
+
+/// A provider is fetched by the proxy that it names, or as the rules have it, in which lists that are not there take nothing.
+#[tokio::test]
+async fn providers_are_fetched_by_proxies() {
+    for (peer, through) in [
+        (Mihomo, None),
+        (Mobula, None),
+        (Mihomo, Some("all")),
+        (Mobula, Some("all")),
+    ] {
+        let (far, socks) = (Far::new().await, free_port());
+        let (at, _told) = web(vec![("/nets", "payload:\n- 127.0.0.0/8\n".to_owned())]);
+        let node = json!({
+            "name": "node", "type": "vmess", "server": "127.0.0.1", "port": far.port, "uuid": ID, "alterId": 0,
+            "cipher": "auto", "network": "ws", "ws-opts": {"path": "/ray"},
+        });
+        let mut nets = json!({
+            "type": "http", "behavior": "ipcidr", "url": format!("http://{at}/nets"), "path": "./nets.yaml",
+        });
+        if let Some(through) = through {
+            nets["proxy"] = through.into();
+        }
+        let last = if through.is_none() { "all" } else { "REJECT" };
+        let config = json!({
+            "mixed-port": socks, "mode": "rule", "find-process-mode": "off", "proxies": [node],
+            "rule-providers": {"nets": nets},
+            "proxy-groups": [{"name": "all", "type": "select", "proxies": ["node", "DIRECT"]}],
+            "rules": ["RULE-SET,nets,DIRECT", format!("MATCH,{last}")],
+        });
+        let mut stage = Stage::new();
+        run(&mut stage, peer, &config, socks).await;
+        // mihomo listens before it has fetched anything.
+        let until = Instant::now() + traffic::LIMIT;
+        loop {
+            let target = traffic::says("here").await;
+            let answered = traffic::line(socks, &To::Ip(target)).await == "here";
+            if answered && !far.carried(target) {
+                break;
+            }
+            assert!(Instant::now() < until, "{peer:?} {through:?}");
+        }
+        assert!(far.carried(at), "{peer:?} {through:?}");
+    }
+}

@@ -382,7 +382,6 @@ impl Built {
             NextOutbound::Same(_) => None,
         };
         let outbounds = outbounds.into_iter().filter_map(new).collect();
-        let state = config.state.or_else(system_state);
         let health = HealthTables::new(config.observers.iter().map(|observer| &*observer.tag));
         let parts = Parts {
             outbounds,
@@ -392,7 +391,7 @@ impl Built {
             limits: config.limits,
             count: config.stats,
             metrics: config.metrics.as_ref().map(|_| Arc::default()),
-            state: ProtocolState::open(state.as_deref()),
+            state: ProtocolState::open(config.state.as_deref()),
         };
         let inbounds = config::share(config.inbounds).into_iter();
         let inbounds = inbounds.map(Inbound::new);
@@ -488,7 +487,7 @@ fn plain(protocol: protocol::Outbound) -> Outbound {
 }
 
 /// The folder that the system's service manager has made for us: systemd's `StateDirectory=`, which may name several.
-fn system_state() -> Option<PathBuf> {
+pub(super) fn system_state() -> Option<PathBuf> {
     let folders = std::env::var_os("STATE_DIRECTORY")?;
     std::env::split_paths(&folders).find(|folder| !folder.as_os_str().is_empty())
 }

@@ -5,12 +5,14 @@ mod change;
 mod inbounds;
 mod listen;
 mod memory;
+mod outlets;
 mod serve;
 mod timer_tick;
 
 pub use build::{ApiLinks, Inbound, outbound, settings_of};
 pub use change::Changed;
 pub use inbounds::{Counts, Inbounds};
+pub use outlets::Outlets;
 
 use build::Built;
 use change::{Bridge, Observer, Publisher};
@@ -84,9 +86,10 @@ impl App {
     /// # Errors
     ///
     /// When a place cannot be listened on, or a certificate cannot be used.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
+    pub async fn build(mut config: Config) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
         let (remembered, routing) = change::remembered(&config);
+        config.state = config.state.or_else(build::system_state);
         let Built {
             parts,
             inbounds,

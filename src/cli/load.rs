@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::example::free_ports;
-use super::given::{Source, certificates_of_this_machine, of_this_machine, outside};
+use super::given::{self, Source, certificates_of_this_machine, of_this_machine};
 use super::stands_in_for_xray;
 use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
@@ -198,7 +198,7 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     {
         return failed(vec![message]);
     }
-    let read = match form::read_as(form, text, name, outside(taken.is_remote)) {
+    let read = match given::read(form, text, name, taken.is_remote) {
         Ok(read) => read.with_inbounds(ports()),
         Err(errors) => return failed(errors),
     };

@@ -20,6 +20,9 @@ use crate::transport::{tcp, tls};
 /// DNS servers are the operator's choice.
 const OWN: Entry = Entry::Local;
 
+/// What V2Ray calls questions, in rules by `protocol`.
+const DNS: Option<&str> = Some("dns");
+
 /// For the built-in DNS: through the rules, as an inbound of its own, or straight from this host.
 pub(super) struct RoutedDialer(pub(super) Weak<Dispatcher>);
 
@@ -50,7 +53,7 @@ impl Dialer for RoutedDialer {
                 let stream = tcp::connect(&to, &Lookup::System, &sockopt).await?;
                 return Ok(Link::Tcp(stream));
             };
-            let (_, outbound) = dispatcher.route_own(tag, Network::Tcp, &to).await?;
+            let (_, outbound) = dispatcher.route_own(tag, DNS, Network::Tcp, &to).await?;
             match &outbound.protocol {
                 protocol::Outbound::Endpoint(Endpoint::Dns(dns)) => {
                     let (_, to) = dns.server(Network::Tcp, &to);
@@ -83,7 +86,7 @@ impl Dialer for RoutedDialer {
                     Meter::default(),
                 )));
             };
-            let (session, outbound) = dispatcher.route_own(tag, Network::Udp, &to).await?;
+            let (session, outbound) = dispatcher.route_own(tag, DNS, Network::Udp, &to).await?;
             match &outbound.protocol {
                 protocol::Outbound::Endpoint(Endpoint::Dns(dns)) => {
                     let (_, to) = dns.server(Network::Udp, &to);
@@ -222,10 +225,23 @@ impl Dispatcher {
         })
     }
 
-    /// The outbound for a question of our own, and the session that it is.
+    /// A stream to `to` for a page that a config names, as a session of the inbound tagged `inbound` would go.
+    pub async fn open_for_page(
+        self: &Arc<Self>,
+        inbound: &str,
+        to: &Destination,
+    ) -> io::Result<Link> {
+        let tag = Some(inbound.into());
+        let (_, outbound) = self.route_own(tag, None, Network::Tcp, to).await?;
+        let opened = self.open(&outbound, to, &Known::Unasked, OWN);
+        opened.await.map(|(link, _)| link)
+    }
+
+    /// The outbound for what we ask ourselves, and the session that it is.
     async fn route_own(
         &self,
         tag: Option<Arc<str>>,
+        protocol: Option<&'static str>,
         network: Network,
         to: &Destination,
     ) -> io::Result<(Session, OutboundRef)> {
@@ -235,13 +251,12 @@ impl Dispatcher {
         };
         let mut session = self.session(Source::Unix, inbound, None);
         session.is_own = true;
-        // As V2Ray calls it, in rules by `protocol`.
-        session.protocol = Some("dns");
+        session.protocol = protocol;
         let none = || io::Error::other("there is no outbound");
         let aim = to.clone().into();
         let chosen = self.route(&session, Asked::new(network, &aim)).await;
         let outbound = chosen.ok_or_else(none)?.outbound;
-        debug!(id = session.id, %network, %to, outbound = outbound.name, "a way to a DNS server");
+        debug!(id = session.id, %network, %to, outbound = outbound.name, "a way of our own");
         Ok((session, outbound))
     }
 

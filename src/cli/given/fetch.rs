@@ -1,13 +1,11 @@
 //! A text from the web: one GET, redirects followed a few times, never from `https` to `http`.
 
 use std::net::IpAddr;
-use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::future::join_all;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT,
 };
@@ -16,13 +14,15 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use tokio::net::lookup_host;
-use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::LONGEST;
+use super::pages::LONGEST_OF_STRANGERS;
 use crate::address::{Destination, Host};
+use crate::app::Outlets;
 use crate::cause::system_words;
 use crate::dialect::form::{Page, shown};
 use crate::dns::Lookup;
@@ -34,18 +34,6 @@ use crate::observatory::Url;
 use crate::transport::tcp;
 use crate::transport::tls::{ClientSettings, Outbound};
 
-/// For all of it.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// For each of the pages that a text names, which are fetched together.
-const PAGE_LIMIT: Duration = Duration::from_secs(15);
-
-/// More than a config names.
-const MOST_PAGES: usize = 64;
-
-/// Of each page that a stranger names: all are held at once.
-const LONGEST_OF_STRANGERS: u64 = 4 << 20;
-
 const MOST_REDIRECTS: usize = 5;
 
 /// Whether this is the address of something on the web.
@@ -56,79 +44,39 @@ pub(super) fn is_url(text: &str) -> bool {
     })
 }
 
-/// Fetches what stands there.
-pub(super) fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let page = Page {
-        url: url.to_owned(),
-        headers: Vec::new(),
-    };
-    let fetched = aside(async move { within(LIMIT, &page, Whither::Anywhere).await });
-    fetched.unwrap_or_else(Err)
+/// Where a request may go, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Reach<'a> {
+    /// A stranger has written where: it goes by `https`, and to no address of a private network.
+    pub(super) is_remote: bool,
+    /// The ways out of the config that names it, and the inbound that it comes from there.
+    pub(super) outlets: Option<(&'a Outlets, &'a str)>,
 }
 
-/// Where a request may go.
-#[derive(Clone, Copy, PartialEq)]
-enum Whither {
-    Anywhere,
-    /// By `https`, and to no address of a private network: a stranger has written it.
-    Outside,
-}
-
-/// Fetches what stands at each place, all at once. What a text names that came from the web itself is fetched from outside this
-/// network alone.
-pub(super) fn fetch_all(pages: Vec<Page>, is_remote: bool) -> Vec<Result<Vec<u8>, String>> {
-    let whither = match is_remote {
-        true => Whither::Outside,
-        false => Whither::Anywhere,
-    };
-    let one = move |(n, page): (usize, Page)| async move {
-        match n < MOST_PAGES {
-            true => within(PAGE_LIMIT, &page, whither).await,
-            false => Err(format!("no more than {MOST_PAGES} are fetched")),
-        }
-    };
-    let len = pages.len();
-    let all = join_all(pages.into_iter().enumerate().map(one));
-    aside(all).unwrap_or_else(|e| vec![Err(e); len])
-}
-
-/// Runs what waits for others by a thread of its own, so that it may be called from anywhere.
-fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
-    let working = thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
-        let done = runtime.block_on(work);
-        // A look-up of a name that hangs is not waited for.
-        runtime.shutdown_background();
-        Ok(done)
-    });
-    working
-        .join()
-        .unwrap_or_else(|_| Err("it was given up".to_owned()))
-}
-
-async fn within(limit: Duration, page: &Page, whither: Whither) -> Result<Vec<u8>, String> {
-    let fetched = timeout(limit, follow(page, whither)).await;
+/// Fetches a page within this time.
+pub(super) async fn within(
+    limit: Duration,
+    page: &Page,
+    reach: Reach<'_>,
+) -> Result<Vec<u8>, String> {
+    let fetched = timeout(limit, follow(page, reach)).await;
     let late = |_| Err(format!("no answer within {} s", limit.as_secs()));
     let fetched = fetched.unwrap_or_else(late);
     fetched.map_err(|e| format!("{}: {e}", shown(&page.url)))
 }
 
-async fn follow(page: &Page, whither: Whither) -> Result<Vec<u8>, String> {
+async fn follow(page: &Page, reach: Reach<'_>) -> Result<Vec<u8>, String> {
     let mut own = headers(page)?;
     let mut url = parsed(&page.url)?;
     let mut credentials = basic(&url);
     for _ in 0..=MOST_REDIRECTS {
-        let to = match whither {
-            Whither::Anywhere => url.to().clone(),
-            Whither::Outside => outside(&url).await?,
-        };
-        let response = ask(&url, &to, &own, credentials.as_ref()).await?;
+        let link = connect(&url, reach).await?;
+        let response = ask(link, &url, &own, credentials.as_ref()).await?;
         let status = response.status();
         if status.is_success() {
-            let longest = match whither {
-                Whither::Anywhere => LONGEST,
-                Whither::Outside => LONGEST_OF_STRANGERS,
+            let longest = match reach.is_remote {
+                false => LONGEST,
+                true => LONGEST_OF_STRANGERS,
             };
             return body(response, longest).await;
         }
@@ -217,12 +165,40 @@ fn wrong(name: &str) -> String {
     format!("`{}` is no header that could be sent", name.escape_debug())
 }
 
+/// A stream to the place.
+async fn connect(url: &Url, reach: Reach<'_>) -> Result<Link, String> {
+    if reach.is_remote && !url.is_https() {
+        return Err(REFUSED.to_owned());
+    }
+    if let Some((outlets, inbound)) = reach.outlets {
+        // A name is looked up by whoever is at the other end.
+        if let Host::Ip(ip) = &url.to().host
+            && reach.is_remote
+            && is_private(&geodata::private(), ip)
+        {
+            return Err(REFUSED.to_owned());
+        }
+        let link = outlets.open(inbound, url.to()).await;
+        return link.map_err(|e| e.to_string());
+    }
+    let to = match reach.is_remote {
+        false => url.to().clone(),
+        true => outside(url).await?,
+    };
+    let sockopt = tcp::SockOpt::default();
+    let stream = tcp::connect(&to, &Lookup::System, &sockopt).await;
+    Ok(Link::Tcp(stream.map_err(|e| e.to_string())?))
+}
+
+const REFUSED: &str =
+    "what was fetched names pages by `https` alone, and none of a private network";
+
+fn is_private(private: &[IpNet], ip: &IpAddr) -> bool {
+    private.iter().any(|net| net.contains(&ip.to_canonical()))
+}
+
 /// An address of the place, where it has one that is nobody's own.
 async fn outside(url: &Url) -> Result<Destination, String> {
-    let refused = "what was fetched names pages by `https` alone, and none of a private network";
-    if !url.is_https() {
-        return Err(refused.to_owned());
-    }
     let to = url.to();
     let found: Vec<IpAddr> = match &to.host {
         Host::Ip(ip) => vec![*ip],
@@ -233,21 +209,17 @@ async fn outside(url: &Url) -> Result<Destination, String> {
         }
     };
     let private = geodata::private();
-    let is_own = |ip: &IpAddr| private.iter().any(|net| net.contains(&ip.to_canonical()));
-    let ip = found.into_iter().find(|ip| !is_own(ip));
-    let ip = ip.ok_or_else(|| refused.to_owned())?;
+    let ip = found.into_iter().find(|ip| !is_private(&private, ip));
+    let ip = ip.ok_or_else(|| REFUSED.to_owned())?;
     Ok(Destination::new(Host::Ip(ip), to.port))
 }
 
 async fn ask(
+    mut link: Link,
     url: &Url,
-    to: &Destination,
     own: &HeaderMap,
     credentials: Option<&HeaderValue>,
 ) -> Result<Response<Incoming>, String> {
-    let sockopt = tcp::SockOpt::default();
-    let stream = tcp::connect(to, &Lookup::System, &sockopt).await;
-    let mut link = Link::Tcp(stream.map_err(|e| e.to_string())?);
     if url.is_https() {
         let tls = ClientSettings {
             alpn: vec!["http/1.1".to_owned()],

@@ -1,6 +1,7 @@
 //! What the arguments name: a file, standard input, a URL or a link; and its text.
 
 mod fetch;
+mod pages;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,7 +15,9 @@ use crate::dialect::v2ray::json::Text;
 use crate::dialect::v2ray::languages::Language;
 use crate::report::Message;
 
-use fetch::{fetch, fetch_all, is_url};
+use fetch::is_url;
+use pages::fetch;
+pub(super) use pages::read;
 
 /// One place that a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,22 +128,7 @@ impl Given {
         {
             return Err(vec![message]);
         }
-        form::read_as(form, &text, &self.name, outside(self.is_remote))
-    }
-}
-
-/// How files and pages are read that a text names. What somebody else has written names no file, and nothing that could be in
-/// this network.
-pub(super) fn outside(is_remote: bool) -> form::Outside<'static> {
-    match is_remote {
-        true => form::Outside {
-            file: &|_| Err("what was fetched may name no file of this machine".to_owned()),
-            web: &|pages| fetch_all(pages, true),
-        },
-        false => form::Outside {
-            file: &bytes_of_file,
-            web: &|pages| fetch_all(pages, false),
-        },
+        read(form, &text, &self.name, self.is_remote)
     }
 }
 

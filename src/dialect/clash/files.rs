@@ -3,10 +3,10 @@
 use std::fmt::Display;
 
 use super::mrs;
-use crate::dialect::clients::beside::{self, Beside, lines};
+use crate::dialect::clients::beside::{self, Beside, Ways, lines};
 use crate::dialect::clients::packed::Budget;
 use crate::dialect::clients::sets::{is_here, is_of_geodata};
-use crate::dialect::form::{self, Form, Outside, Page, Target, shown};
+use crate::dialect::form::{self, Form, Outside, Page, Target, Way, shown};
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
 use crate::matching::{Geodata, geodata};
@@ -33,7 +33,7 @@ impl Kind {
 const AGENT: &str = concat!("clash.meta mobula/", env!("CARGO_PKG_VERSION"));
 
 /// Gives the providers of a file what they name.
-pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
+pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) -> Ways {
     let mut wanted = Vec::new();
     let (geodata, budget) = (Geodata::new(geodata::folders()), Budget::default());
     each(root, |kind, n, provider| {
@@ -48,7 +48,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             }
             // One that is fetched may have none yet.
             _ if is_fetched(provider) => {
-                let page = page_of(kind, provider, notes);
+                let page = page_of(provider);
                 wanted.extend(page.map(|page| (kind, n, page)));
             }
             Some((Err(e), path, at)) if !is_of_geodata(provider, "path") => {
@@ -57,7 +57,8 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             _ => {}
         }
     });
-    let pages = wanted.iter().map(|(.., page)| page.clone()).collect();
+    let pages: Vec<Page> = wanted.iter().map(|(.., page)| page.clone()).collect();
+    let ways = beside.ways(pages.iter());
     let mut found = beside.pages(pages).into_iter();
     let mut wanted = wanted.into_iter().peekable();
     each(root, |kind, n, provider| {
@@ -75,6 +76,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             None => {}
         }
     });
+    ways
 }
 
 /// Calls `visit` with each provider, and which of its kind it is.
@@ -106,15 +108,13 @@ fn file_of(provider: &Node) -> Option<(String, At)> {
     is_named.then(|| (text, path.at.clone()))
 }
 
-/// Where a provider is fetched from; not through another proxy, which is told.
-fn page_of(kind: Kind, provider: &Node, notes: &Notes) -> Option<Page> {
-    let through = provider.get("proxy");
-    let through = through.filter(|node| !matches!(node.as_text(), Some("" | "DIRECT")));
-    if let Some(through) = through {
-        let text = "it is not fetched through a proxy: put it into a file at its `path`, or say `proxy: DIRECT`";
-        kind.tell(&through.at, text, notes);
-        return None;
-    }
+/// Where a provider is fetched from, and which way.
+fn page_of(provider: &Node) -> Option<Page> {
+    let way = match text_of(provider, "proxy") {
+        None | Some("") => Way::Rules,
+        Some("DIRECT") => Way::Straight,
+        Some(name) => Way::By(name.to_owned()),
+    };
     let mut headers = vec![("User-Agent".to_owned(), AGENT.to_owned())];
     for (name, values) in provider
         .get("header")
@@ -126,7 +126,7 @@ fn page_of(kind: Kind, provider: &Node, notes: &Notes) -> Option<Page> {
         headers.extend(values.map(|value| (name.clone(), value.to_owned())));
     }
     let url = text_of(provider, "url")?.to_owned();
-    Some(Page { url, headers })
+    Some(Page { url, headers, way })
 }
 
 /// Reads what a provider names.

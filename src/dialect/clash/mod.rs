@@ -43,7 +43,7 @@ pub(super) fn read(
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
     let mut root = text::read(text, source)?.or_list_of("proxies");
-    files::take_in(&mut root, &Beside::new(outside, source), notes);
+    let ways = files::take_in(&mut root, &Beside::new(outside, source), notes);
     provided::settle(&mut root, notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
@@ -71,7 +71,7 @@ pub(super) fn read(
         }
         parts.sniffing = Some(sniffing);
     }
-    let rules = rules::read(&keys, &providers, &bound, &mut parts);
+    let rules = rules::read(&keys, &providers, (&bound, &ways), &mut parts);
     keys.silent(&[
         "ipv6",
         "unified-delay",

@@ -7,6 +7,7 @@ use super::door::Bound;
 use super::providers::Provider;
 use super::sets::Sets;
 use super::{dns, groups};
+use crate::dialect::clients::beside::Ways;
 use crate::dialect::clients::groups::{Groups, Lead};
 use crate::dialect::clients::nodes::Parts;
 use crate::dialect::clients::rules::{Asks, Rules};
@@ -19,7 +20,7 @@ use crate::protocol::{OutboundSettings, blackhole, freedom};
 pub(super) fn read<'n>(
     keys: &Keys<'n>,
     providers: &[Provider<'n>],
-    listeners: &[Bound<'_>],
+    (listeners, ways): (&[Bound<'_>], &Ways),
     parts: &mut Parts,
 ) -> Rules<'n> {
     let notes = keys.notes();
@@ -39,7 +40,8 @@ pub(super) fn read<'n>(
     let is_mode = |word: &str| mode.as_deref() == Some(word);
     // Whatever the rules say.
     let lines = if is_mode("direct") { Vec::new() } else { lines };
-    let has_own_ways = of_listeners(listeners, &groups, &mut rules, notes);
+    ways.lead(&groups, &mut rules);
+    let has_own_ways = of_listeners(listeners, &groups, &mut rules, notes) || !ways.is_empty();
     if is_mode("global") || (lines.is_empty() && !is_mode("direct")) {
         if is_mode("global") {
             let text = "the first proxy carries everything: mihomo goes straight there until somebody chooses one";

@@ -1,10 +1,13 @@
 //! Files beside a config that it names: lists of rules, and of nodes.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::Deserializer;
 
-use crate::dialect::form::{Outside, Page};
+use super::groups::Groups;
+use super::rules::{Asks, Rules};
+use crate::dialect::form::{Outside, Page, Way};
 use crate::dialect::tree::{At, Node, Value, text};
 
 /// Where a config looks for the files it names.
@@ -36,6 +39,34 @@ impl<'f> Beside<'f> {
         match pages.is_empty() {
             true => Vec::new(),
             false => (self.outside.web)(pages),
+        }
+    }
+
+    /// The ways that some of them are to be fetched by, if the config is read for these.
+    pub(in crate::dialect) fn ways<'p>(&self, pages: impl Iterator<Item = &'p Page>) -> Ways {
+        let pages = pages.filter(|_| self.outside.is_for_pages);
+        Ways(pages.map(|page| page.way.clone()).collect())
+    }
+}
+
+/// The ways that pages are fetched by.
+#[derive(Default)]
+pub(in crate::dialect) struct Ways(HashSet<Way>);
+
+impl Ways {
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next rules lead to what they name. One that is not there gets none.
+    pub(in crate::dialect) fn lead(&self, groups: &Groups<'_>, rules: &mut Rules<'_>) {
+        for way in &self.0 {
+            let Way::By(name) = way else { continue };
+            if let Some((inbound, lead)) = way.inbound().zip(groups.lead(name)) {
+                let mut asks = Asks::default();
+                asks.add("inboundTag", inbound);
+                rules.push(&At::default(), asks, &lead, false);
+            }
         }
     }
 }

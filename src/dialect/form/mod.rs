@@ -57,15 +57,42 @@ pub struct Outside<'a> {
     pub file: &'a dyn Fn(&Path) -> Result<Vec<u8>, String>,
     /// What stands on the web: each of these, all at once.
     pub web: &'a dyn Fn(Vec<Page>) -> Vec<Result<Vec<u8>, String>>,
+    /// Whether the text is read for nothing but what leads out, to fetch pages by: rules in front of its own lead to what these
+    /// are to be fetched [by](Way::By).
+    pub is_for_pages: bool,
 }
 
 /// What is asked for on the web.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// Where it stands.
     pub url: String,
     /// What the request says besides.
     pub headers: Vec<(String, String)>,
+    /// Which way the request goes.
+    pub way: Way,
+}
+
+/// Which way a page is fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From this machine.
+    Straight,
+    /// As the rules of the text have it.
+    Rules,
+    /// By an outbound or a group of the text, which is called this there.
+    By(String),
+}
+
+impl Way {
+    /// The inbound that a request of this way comes from, to rules; none does when it goes straight there.
+    pub fn inbound(&self) -> Option<String> {
+        match self {
+            Self::Straight => None,
+            Self::Rules => Some("pages".to_owned()),
+            Self::By(name) => Some(format!("pages by {name}")),
+        }
+    }
 }
 
 /// What messages call a place on the web: its path and query may be as good as a password.
@@ -84,6 +111,7 @@ impl Outside<'static> {
             let none = |_| Err("nothing is fetched for it".to_owned());
             pages.iter().map(none).collect()
         },
+        is_for_pages: false,
     };
 }
 

@@ -1,22 +1,22 @@
 //! Lists of rules in files of their own and on the web, which are put where the config itself would have them.
 
 use super::srs;
-use crate::dialect::clients::beside::{Beside, text_of};
+use crate::dialect::clients::beside::{Beside, Ways, text_of};
 use crate::dialect::clients::packed::Budget;
 use crate::dialect::clients::sets::{is_here, is_of_geodata};
-use crate::dialect::form::{Page, shown};
+use crate::dialect::form::{Page, Way, shown};
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
 use crate::matching::{Geodata, geodata};
 
 /// Gives the lists of a config what they name.
-pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
-    let (straight, budget) = (straight(root), Budget::default());
+pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) -> Ways {
+    let (straight, usual, budget) = (straight(root), usual(root), Budget::default());
     let sets = root
         .get_mut("route")
         .and_then(|route| route.get_mut("rule_set"));
     let Some(Value::List(sets)) = sets.map(|node| &mut node.value) else {
-        return;
+        return Ways::default();
     };
     for set in sets.iter_mut() {
         let Some((path, at)) = named(set, "local", "path") else {
@@ -36,30 +36,36 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             return None;
         }
         let detour = set.get("download_detour").and_then(Node::as_text);
-        if !detour.is_some_and(|tag| straight.iter().any(|name| name == tag)) {
-            if !is_of_geodata(set, "url") {
-                let text = "it is not fetched through a proxy: say `download_detour` of an outbound that is `direct`, or put it into a file";
-                notes.left_out(&at, text);
-            }
-            return None;
-        }
-        Some((set, url, at))
+        let detour = detour.filter(|tag| !tag.is_empty()).or(usual.as_deref());
+        let way = match detour {
+            Some(tag) if !straight.iter().any(|name| name == tag) => Way::By(tag.to_owned()),
+            _ => Way::Straight,
+        };
+        let headers = Vec::new();
+        Some((set, Page { url, headers, way }, at))
     });
-    let wanted: Vec<(&mut Node, String, At)> = wanted.collect();
-    let page = |url: &String| Page {
-        url: url.clone(),
-        headers: Vec::new(),
-    };
-    let pages = wanted.iter().map(|(_, url, _)| page(url)).collect();
-    for (found, (set, url, at)) in beside.pages(pages).into_iter().zip(wanted) {
+    let wanted: Vec<(&mut Node, Page, At)> = wanted.collect();
+    let pages: Vec<Page> = wanted.iter().map(|(_, page, _)| page.clone()).collect();
+    let ways = beside.ways(pages.iter());
+    for (found, (set, page, at)) in beside.pages(pages).into_iter().zip(wanted) {
         match found {
             Ok(content) => {
-                let url = url.split(['?', '#']).next().unwrap_or_default();
+                let url = page.url.split(['?', '#']).next().unwrap_or_default();
                 fill(set, content, (url, &at), &budget, notes);
             }
             Err(e) => notes.left_out(&at, e),
         }
     }
+    ways
+}
+
+/// What carries all that no rule takes, and lists of which nothing else is said.
+fn usual(root: &Node) -> Option<String> {
+    let named = root.get("route").and_then(|route| route.get("final"));
+    let first = root.get("outbounds").map(Node::items).unwrap_or_default();
+    let first = first.first().and_then(|one| one.get("tag"));
+    let named = named.or(first)?.as_text();
+    named.map(str::to_owned)
 }
 
 /// The outbounds that lead straight to their targets, and the selectors whose choice these are.

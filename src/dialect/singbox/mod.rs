@@ -45,7 +45,7 @@ pub(super) fn read(
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
     let mut root = text::read_json(text, source)?.or_list_of("outbounds");
-    files::take_in(&mut root, &Beside::new(outside, source), notes);
+    let ways = files::take_in(&mut root, &Beside::new(outside, source), notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
     };
@@ -74,7 +74,7 @@ pub(super) fn read(
     let names: HashSet<&str> = groups.iter().map(|one| one.name).collect();
     parts.forget_lost(|name| names.contains(name), notes);
     let groups = Groups::new(groups, &parts.outbounds, |_| None, notes);
-    let rules = route::read(&keys, groups, &mut parts);
+    let rules = route::read(&keys, groups, &ways, &mut parts);
     keys.silent(&["$schema"]);
     keys.no_word(
         &[

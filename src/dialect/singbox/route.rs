@@ -4,6 +4,7 @@ use super::conditions::Conditions;
 use super::hijack::{self, Hijack};
 use super::{counted, dns};
 use crate::config::Outbound;
+use crate::dialect::clients::beside::Ways;
 use crate::dialect::clients::groups::{Groups, Lead};
 use crate::dialect::clients::nodes::{Parts, outbound};
 use crate::dialect::clients::rules::{Asks, Rules};
@@ -13,9 +14,15 @@ use crate::protocol::{OutboundSettings, blackhole};
 use crate::transport::ClientSettings;
 
 /// Reads `route`, and gives `parts` the outbound that carries what no rule takes.
-pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -> Rules<'n> {
+pub(super) fn read<'n>(
+    keys: &Keys<'n>,
+    groups: Groups<'_>,
+    ways: &Ways,
+    parts: &mut Parts,
+) -> Rules<'n> {
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
+    ways.lead(&groups, &mut rules);
     let mut named = None;
     let mut has_lost = false;
     let api = keys

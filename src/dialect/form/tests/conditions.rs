@@ -1,6 +1,10 @@
 //! Rules that are put together from others, and lists that they name.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::routing::Target as Led;
 use crate::sniffing::{self, Protocol};
 
 fn field(mut rule: Value, tag: &str) -> Value {
@@ -358,6 +362,7 @@ fn what_goes_straight_there_by_what_the_file_says_does() {
 const BESIDE: Outside<'static> = Outside {
     file: &beside,
     web: &web,
+    is_for_pages: false,
 };
 
 /// Of a collection that is geodata, where this category is not.
@@ -492,7 +497,6 @@ fn what_a_file_names_on_the_web_is_read_as_well() {
         told.contains("a.example/…: the server answers 404"),
         "{told}"
     );
-    assert!(told.contains("not fetched through a proxy"), "{told}");
 
     let set = |url: &str, detour: Value| {
         sing_box(json!({"route": {"final": "hk",
@@ -510,10 +514,84 @@ fn what_a_file_names_on_the_web_is_read_as_well() {
             json!([field(json!({"domain": ["domain:n.test"]}), "direct")])
         );
     }
-    for detour in [json!("hk"), Value::Null] {
-        let through = read(&set(url, detour), "/etc/a/config.json", BESIDE).unwrap();
-        let told = through.left_out_lines().join("\n");
-        assert!(told.contains("`download_detour` of an outbound"), "{told}");
+}
+
+/// Each goes its way, and a text that is read for these leads there.
+#[test]
+fn what_a_file_names_on_the_web_is_fetched_by_what_it_says() {
+    let asked = |text: &str, is_for_pages| {
+        let ways: RefCell<Vec<Way>> = RefCell::default();
+        let web = |pages: Vec<Page>| {
+            let later = |page: Page| {
+                RefCell::borrow_mut(&ways).push(page.way);
+                Err("later".to_owned())
+            };
+            pages.into_iter().map(later).collect()
+        };
+        let outside = Outside {
+            web: &web,
+            is_for_pages,
+            ..BESIDE
+        };
+        let read = read(text, "x", outside).unwrap();
+        let rules = read.config.routing.rules.iter().filter_map(|rule| {
+            let inbound = rule.conditions.inbounds.first()?;
+            let target = match &*rule.target {
+                Led::Outbound(tag) => tag.to_string(),
+                Led::Balancer(tag) => format!("balancer {tag}"),
+            };
+            Some(format!("{inbound}: {target}"))
+        });
+        let rules: BTreeSet<String> = rules.collect();
+        (rules.into_iter().collect::<Vec<_>>(), ways.into_inner())
+    };
+    let clash = format!(
+        "{HK}proxy-providers:\n\
+         \x20 far: {{type: http, url: 'https://a.example/1', proxy: chosen}}\n\
+         \x20 best: {{type: http, url: 'https://a.example/2', proxy: soonest}}\n\
+         \x20 lost: {{type: http, url: 'https://a.example/3', proxy: nobody}}\n\
+         \x20 near: {{type: http, url: 'https://a.example/4', proxy: DIRECT}}\n\
+         rule-providers:\n\
+         \x20 names: {{type: http, behavior: domain, url: 'https://a.example/5'}}\n\
+         proxy-groups:\n- {{name: chosen, type: select, proxies: [hk]}}\n- {{name: soonest, type: url-test, proxies: [hk, jp]}}\n\
+         rules: ['RULE-SET,names,DIRECT', 'MATCH,hk']\n"
+    );
+    let by = |name: &str| Way::By(name.to_owned());
+    let (rules, mut ways) = asked(&clash, true);
+    ways.sort_by_key(Way::inbound);
+    assert_eq!(
+        ways,
+        [
+            Way::Straight,
+            Way::Rules,
+            by("chosen"),
+            by("nobody"),
+            by("soonest")
+        ]
+    );
+    assert_eq!(
+        rules,
+        ["pages by chosen: hk", "pages by soonest: balancer soonest"]
+    );
+    assert_eq!(asked(&clash, false).0, Vec::<String>::new());
+
+    for (detour, end, way) in [
+        (Value::Null, json!({"final": "hk"}), by("hk")),
+        (Value::Null, json!({}), by("hk")),
+        (Value::Null, json!({"final": "direct"}), Way::Straight),
+        (json!("hk"), json!({"final": "direct"}), by("hk")),
+        (json!("direct"), json!({"final": "hk"}), Way::Straight),
+    ] {
+        let mut route = end;
+        let url = "https://a.example/names.json";
+        route["rule_set"] = json!([
+            {"type": "remote", "tag": "names", "url": url, "download_detour": detour}]);
+        let (rules, ways) = asked(&sing_box(json!({ "route": route })), true);
+        let led = way.inbound().map(|inbound| match &way {
+            Way::By(name) => format!("{inbound}: {name}"),
+            _ => inbound,
+        });
+        assert_eq!((rules, ways), (led.into_iter().collect(), vec![way]));
     }
 }
 
