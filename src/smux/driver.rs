@@ -21,6 +21,9 @@ use crate::io::{HEADROOM, Io, Link, coop, scratch};
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
 
+/// How long a session without frames keeps the room that they took: to make it anew for each costs as much as a copy of them.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -42,6 +45,8 @@ pub(super) struct Driver<D> {
     unflushed: bool,
     /// When something was last written.
     spoke: Instant,
+    /// When the room that frames took is given back, if none come until then.
+    rest_due: Option<Instant>,
     /// When to look for readers that hold up the others, if the session has been full.
     jam_due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -68,6 +73,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             sent: 0,
             unflushed: false,
             spoke: Instant::now(),
+            rest_due: None,
             jam_due: None,
             timer: Box::pin(sleep(first)),
         }
@@ -137,6 +143,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             }
             self.sent = 0;
             self.output.clear();
+            self.rest_due = Some(self.spoke + REST);
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.link).poll_flush(cx))?;
@@ -214,6 +221,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         while self.timer.as_mut().poll(cx).is_ready() {
             self.burst.release(Instant::now(), &mut self.link);
             self.clear_jam();
+            self.rest();
             let next = match self.settings.keepalive {
                 Some(alive) => self.beat(cx, alive)?,
                 None => Instant::now() + NEVER,
@@ -228,7 +236,17 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
 
     /// When something other than a keepalive is due.
     fn due(&self) -> Option<Instant> {
-        self.burst.due().into_iter().chain(self.jam_due).min()
+        let others = self.jam_due.into_iter().chain(self.rest_due);
+        self.burst.due().into_iter().chain(others).min()
+    }
+
+    /// Holds no buffer where no frame has come for a while.
+    fn rest(&mut self) {
+        if self.output.is_empty() && self.rest_due.is_some_and(|due| due <= Instant::now()) {
+            self.rest_due = None;
+            self.output = Vec::new();
+            self.table.with(|state| state.give_back());
+        }
     }
 
     /// Ends the streams that have held up the others for too long.
@@ -277,5 +295,39 @@ impl<D> Drop for Driver<D> {
         let kind = io::ErrorKind::ConnectionAborted;
         let text = "the smux session was given up";
         self.table.with(|state| state.fail(kind, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_rests_holds_no_buffer() {
+        let (near, _far) = duplex(64 * 1024);
+        let settings = Settings::default();
+        let version = Some(settings.version);
+        let table = Table::new(&settings, version, 1);
+        let (decoder, link) = (Decoder::new(version), Link::other(near));
+        let mut driver = Driver::new(link, table.clone(), settings, decoder, |_| false);
+        let mut handle = table.open().unwrap();
+        let mut room = Vec::new();
+        for pause in [Duration::ZERO, REST / 2, REST + TICK] {
+            advance(pause).await;
+            if pause <= REST / 2 {
+                let sending = poll_fn(|cx| handle.poll_send(cx, &[1; 1000]));
+                sending.await.unwrap();
+            }
+            poll_fn(|cx| {
+                assert!(driver.poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            let waiting = table.with(|state| state.room());
+            room.push(driver.output.capacity() + waiting > 0);
+        }
+        assert_eq!(room, [true, true, false]);
     }
 }

@@ -139,6 +139,7 @@ impl Handle {
             stream.in_round += n;
             stream.sent = stream.sent.wrapping_add(n as u32);
             state.count(n);
+            state.reserve(n + n.div_ceil(self.table.max_frame) * codec::HEADER);
             for piece in data[..n].chunks(self.table.max_frame) {
                 let command = Command::Data(piece.len() as u16);
                 state.send(&codec::frame(version, command, self.id));

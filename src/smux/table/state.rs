@@ -108,6 +108,12 @@ impl State {
         Some(id)
     }
 
+    /// The room that frames have.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.out.capacity()
+    }
+
     /// Bytes that nobody has read.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
@@ -240,10 +246,6 @@ impl State {
     pub(crate) fn take_out(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) {
         set(&mut self.driver, cx);
         std::mem::swap(&mut self.out, out);
-        if out.is_empty() {
-            // An idle session holds no buffer.
-            (self.out, *out) = (Vec::new(), Vec::new());
-        }
         self.answers = 0;
         self.round = self.round.wrapping_add(1);
         // Tasks run in the order in which they are woken, so those that had no room are the first.
@@ -254,6 +256,13 @@ impl State {
                 stream.waits_for_room = false;
                 self.woken.extend(stream.writer.take());
             }
+        }
+    }
+
+    /// A session that rests holds no buffer.
+    pub(crate) fn give_back(&mut self) {
+        if self.out.is_empty() {
+            self.out = Vec::new();
         }
     }
 
@@ -283,6 +292,11 @@ impl State {
     pub(crate) fn error(&self) -> Option<io::Error> {
         let (kind, reason) = self.over.as_ref()?;
         Some(io::Error::new(*kind, reason.clone()))
+    }
+
+    /// So much is about to be sent.
+    pub(super) fn reserve(&mut self, n: usize) {
+        self.out.reserve(HEADROOM + n);
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
