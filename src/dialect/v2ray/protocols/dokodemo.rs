@@ -10,15 +10,15 @@ use crate::protocol::dokodemo::{InboundSettings, Mapped};
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let follow = settings.read_or("followRedirect", false);
     let address = settings.first(&["address", "rewriteAddress"]);
-    let is_xrays = is_xrays(settings);
-    // Without an address all goes to this machine, or to the one at which the outbound ends.
-    let fixed = address.is_some() || (is_xrays && !follow);
-    if !fixed && !follow {
-        settings
-            .node
-            .dead("`address` is missing, or `followRedirect` for a transparent proxy");
-    }
+    // Without an address all goes to this machine, or to the one at which the outbound ends. In V2Ray it goes nowhere; an API is
+    // often told of by a door about which nothing is said.
+    let fixed = address.is_some() || !follow;
     let loopback = fixed && address.is_none();
+    if loopback && !is_xrays(settings) && settings.get("port").is_some() {
+        let text = "`address` is missing, so what comes in goes to this machine, as in Xray; V2Ray leads it nowhere";
+        settings.node.warn(text);
+    }
+    let is_xrays = is_xrays(settings) || loopback;
     let host = match address {
         Some(node) => host(node),
         // What it is in Xray where nothing was come to that has an address.
@@ -32,8 +32,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     settings.silent(&["timeout", "udp", "allowTransparent"]);
     let to = match fixed {
         true => Some(Destination::new(host?, port?)),
-        false if follow => None,
-        false => return None,
+        false => None,
     };
     Some(InboundSettings {
         loopback,
@@ -115,7 +114,7 @@ mod tests {
         for (settings, text) in [
             (
                 json!({"port": 1}),
-                "config: `address` is missing, or `followRedirect` for a transparent proxy",
+                "config: `address` is missing, so what comes in goes to this machine, as in Xray; V2Ray leads it nowhere",
             ),
             (
                 json!({"address": "a", "port": 1, "network": "tpc,udp"}),
