@@ -362,7 +362,12 @@ async fn users_come_and_go_by_email() {
         email: Some(email.to_owned()),
         ..user(aead(cipher, byte).key())
     };
-    assert_eq!(passwords.add_user(&named(2, "A@b")), Err(taken));
+    for byte in [1, 2] {
+        assert_eq!(
+            passwords.add_user(&named(byte, "A@b")).as_ref(),
+            Err(&taken)
+        );
+    }
     assert_eq!(
         passwords.add_user(&named(1, "c@b")),
         Err(UserError::KeyTaken)

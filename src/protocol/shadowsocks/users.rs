@@ -299,10 +299,11 @@ impl Table<Vec<Arc<UserEntry>>> {
     ) -> Result<(), UserError> {
         let AeadKey { cipher, key } = user.key;
         let has = |entry: &Arc<UserEntry>| (entry.cipher, entry.key) == (cipher, key);
+        self.refuse_known(user.email.as_deref())?;
         if self.users.iter().any(has) {
             return Err(UserError::KeyTaken);
         }
-        let number = self.name(user.email.as_deref())?;
+        let number = self.name(user.email.as_deref());
         let entry = UserEntry {
             named_by,
             ..entry(user, cipher, key, number)
@@ -320,10 +321,11 @@ impl Table<HashMap<[u8; 16], Arc<UserEntry>>> {
         named_by: NamedBy,
     ) -> Result<(), UserError> {
         let hash = user.key.hash();
+        self.refuse_known(user.email.as_deref())?;
         if self.users.contains_key(&hash) {
             return Err(UserError::KeyTaken);
         }
-        let number = self.name(user.email.as_deref())?;
+        let number = self.name(user.email.as_deref());
         let entry = UserEntry {
             named_by,
             ..entry(user, cipher, user.key, number)
@@ -375,17 +377,19 @@ impl UserEntry {
 }
 
 impl<U> Table<U> {
-    /// The number of one more user.
-    fn name(&mut self, email: Option<&str>) -> Result<u64, UserError> {
+    /// Panels know by this one that a user is there, whatever else is the same.
+    fn refuse_known(&self, email: Option<&str>) -> Result<(), UserError> {
+        let known = email.filter(|email| self.emails.contains_key(&email.to_lowercase()));
+        known.map_or(Ok(()), |email| Err(UserError::EmailTaken(email.to_owned())))
+    }
+
+    /// The number of one more user, whose email nobody has.
+    fn name(&mut self, email: Option<&str>) -> u64 {
         if let Some(email) = email {
-            let lower = email.to_lowercase();
-            if self.emails.contains_key(&lower) {
-                return Err(UserError::EmailTaken(email.to_owned()));
-            }
-            self.emails.insert(lower, self.numbered);
+            self.emails.insert(email.to_lowercase(), self.numbered);
         }
         self.numbered += 1;
-        Ok(self.numbered - 1)
+        self.numbered - 1
     }
 
     /// The number that the user with this email had.
