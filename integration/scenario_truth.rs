@@ -302,3 +302,35 @@ async fn curl_says_what_is_wrong() {
         );
     }
 }
+
+/// What is answered in the place of a target is answered as V2Ray answers it: to who asks for a connection as well.
+#[tokio::test]
+async fn a_blackhole_that_answers_is_no_refusal() {
+    for peer in [V2ray445, Mobula] {
+        let (socks, web) = (free_port(), free_port());
+        let config = json!({
+            "inbounds": [
+                {"listen": "127.0.0.1", "port": socks, "protocol": "socks"},
+                {"listen": "127.0.0.1", "port": web, "protocol": "http"},
+            ],
+            "outbounds": [{"protocol": "blackhole", "settings": {"response": {"type": "http"}}}],
+        });
+        let mut stage = Stage::new();
+        stage.run(peer, "hole", &config, &[socks, web]).await;
+        assert_eq!(codes(socks, "a.test", 80).await, (0, 90), "{peer:?}");
+        let tunnel = "CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        let said = asked(web, tunnel).await;
+        let (granted, page) = said.split_once("\r\n\r\n").expect("a head");
+        assert!(granted.contains(" 200 "), "{peer:?}: {said}");
+        assert!(
+            page.starts_with("HTTP/1.1 403 Forbidden\n"),
+            "{peer:?}: {said}"
+        );
+        let plain = "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        let said = asked(web, plain).await;
+        assert!(
+            said.starts_with("HTTP/1.1 403 Forbidden\r\n"),
+            "{peer:?}: {said}"
+        );
+    }
+}

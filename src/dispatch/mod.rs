@@ -380,7 +380,14 @@ impl Dispatcher {
             };
             return reply::refuse(link, reply, is_user, &why).await;
         }
-        if reply.is_some() && outbound.protocol.is_blackhole() {
+        // A plain request is its own session, and has its answer either way.
+        let is_refused = reply
+            .as_ref()
+            .is_some_and(|reply| match reply.is_awaited() {
+                true => outbound.protocol.refuses(),
+                false => outbound.protocol.is_blackhole(),
+            });
+        if is_refused {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         }
         let once_more = (retries > 0).then(|| Box::new((aim.clone(), retries)));

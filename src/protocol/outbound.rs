@@ -250,6 +250,11 @@ impl Outbound {
         }
     }
 
+    /// Whether whoever asks is best told so at once: nothing goes anywhere, and nothing is answered there.
+    pub fn refuses(&self) -> bool {
+        matches!(self, Self::Endpoint(Endpoint::Blackhole(blackhole)) if !blackhole.answers())
+    }
+
     /// Whether nothing goes anywhere.
     pub fn is_blackhole(&self) -> bool {
         matches!(self, Self::Endpoint(Endpoint::Blackhole(_)))

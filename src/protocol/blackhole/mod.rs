@@ -32,6 +32,11 @@ impl Outbound {
         self.0.stands_in
     }
 
+    /// Whether a stream is answered.
+    pub fn answers(&self) -> bool {
+        self.0.response != Response::None
+    }
+
     /// A link that answers as `response` says, and ends.
     pub fn link(&self) -> Link {
         Link::other(Hole(match self.0.response {
