@@ -11,7 +11,7 @@ use super::codec::Reply;
 use super::dial::Dialer;
 use super::fake::FakePools;
 use super::hosts::{Found, Hosts};
-use super::server::Server;
+use super::server::{Failure, Server};
 use super::settings::{self, Fallback, Settings, Upstream};
 use super::{Families, Known, Strategy, system};
 use crate::address::{Destination, Host};
@@ -151,7 +151,7 @@ impl Resolver {
             }
             None => {}
         }
-        let mut failures = Vec::new();
+        let (mut failures, mut is_filtered) = (Vec::new(), false);
         let order = self.order(&name, asker);
         if order.is_empty() {
             return Err(LookupError::OnlyFake(name));
@@ -167,11 +167,16 @@ impl Resolver {
                 Err(failure) => {
                     debug!("dns: {server} {failure}");
                     failures.push(format!("{server} {failure}"));
+                    is_filtered = matches!(failure, Failure::Unexpected(..));
                     if server.settings.is_last {
                         break;
                     }
                 }
             }
+        }
+        if is_filtered && asker == Asker::Client {
+            // As in Xray: one that hears of a failure might ask somebody else.
+            return Ok(Reply::none(0));
         }
         Err(LookupError::NoServer(failures))
     }

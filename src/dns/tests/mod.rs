@@ -218,6 +218,17 @@ async fn only_expected_addresses_are_handed_out() {
     );
 }
 
+/// Who hears of a failure might ask another server, which is what the list is there against.
+#[tokio::test]
+async fn a_client_hears_of_no_address_where_none_is_expected() {
+    let net = Net::new();
+    net.answers("1.1.1.1", "", &["11.0.0.1"]);
+    let resolver = net.resolver([server("1.1.1.1").expects("10.0.0.0/8")]);
+    let reply = resolver.answer("a.com", Families::V4).await.unwrap();
+    assert_eq!((reply.code, &*reply.ips), (0, &[][..]));
+    assert!(resolver.lookup("a.com", Families::V4).await.is_err());
+}
+
 /// As in Xray, what is only preferred is asked about behind what must be.
 #[tokio::test]
 async fn addresses_may_be_unwanted_or_only_preferred() {
