@@ -251,38 +251,3 @@ fn stdout(output: &Output) -> String {
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
-
-/// Under the names that panels have for Xray, they find what they look for.
-#[test]
-fn a_panel_that_runs_it_for_its_xray_reads_a_version() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for name in ["xray", "xray-linux-amd64", "rw-core"] {
-        let link = folder.path().join(name);
-        std::os::unix::fs::symlink(crate::peers::mobula().get_program(), &link).expect("a link");
-        for argument in ["version", "-version"] {
-            let output = Command::new(&link).arg(argument).output();
-            let text = String::from_utf8(output.expect("it runs").stdout).expect("text");
-            let words: Vec<&str> = text.split(' ').collect();
-            assert_eq!(words[0], "Xray", "{text}");
-            let numbers = words[1].split('.').filter(|n| n.parse::<u8>().is_ok());
-            assert_eq!(numbers.count(), 3, "{text}");
-            assert!(text.contains("mobula"), "{text}");
-        }
-        let bad = folder.path().join("bad.json");
-        std::fs::write(
-            &bad,
-            r#"{"inbounds": [{"port": "x", "protocol": "socks"}]}"#,
-        )
-        .expect("a file");
-        let output = Command::new(&link).arg("-c").arg(&bad).output();
-        let output = output.expect("it runs");
-        let text = String::from_utf8(output.stdout).expect("text");
-        assert!(text.starts_with("Failed to start: "), "{text}");
-        assert_eq!(output.status.code(), Some(23));
-    }
-    let output = crate::peers::mobula()
-        .arg("version")
-        .output()
-        .expect("it runs");
-    assert!(output.stdout.starts_with(b"mobula "));
-}

@@ -68,6 +68,7 @@ mod scenario_attributes;
 mod scenario_backend;
 mod scenario_browser;
 mod scenario_browser_dialer;
+mod scenario_called;
 mod scenario_certificates;
 mod scenario_conditions;
 mod scenario_control;

@@ -162,7 +162,8 @@ async fn a_file_may_come_on_standard_input_and_its_mistakes_have_places() {
         "{text}"
     );
     // What the messages have no word for is not lost, it is refused.
-    let config = json!({"outbounds": [{"tag": "dns", "protocol": "dns"}]});
+    let settings = json!({"rules": [{"action": "drop", "domain": ["a.test"]}]});
+    let config = json!({"outbounds": [{"tag": "dns", "protocol": "dns", "settings": settings}]});
     let path = file(&panel, "dns.json", &config);
     let (worked, text) = panel.mobula(&["ado", &path]);
     assert!(!worked && text.contains("outbounds[0]"), "{text}");

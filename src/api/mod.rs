@@ -41,7 +41,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tracing::{debug, info};
 
-use crate::app::{ApiLinks, App, Inbounds};
+use crate::app::{ApiLinks, App, Inbounds, listen_for_service};
 use crate::config::{Api, ApiListen};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
@@ -154,11 +154,7 @@ fn bind(place: ApiListen) -> io::Result<Bound> {
         ApiListen::Tcp(address) => Some(Listening::control(address, "the API")),
         ApiListen::Unix(_) | ApiListen::Abstract(_) => None,
     };
-    let listener = match &place {
-        ApiListen::Tcp(address) => tcp::listen(*address, &tcp::SockOpt::default())?,
-        ApiListen::Unix(path) => tcp::listen_unix(path)?,
-        ApiListen::Abstract(name) => tcp::listen_abstract(name)?,
-    };
+    let listener = listen_for_service(&place)?;
     let bound = listener.local_addr();
     let bound = bound.map(|at| Listening::control(at, "the API"));
     Ok(Bound {

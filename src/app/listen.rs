@@ -9,8 +9,26 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 
 use super::{Inbound, StartError};
-use crate::config::Listen;
+use crate::cause::system_words;
+use crate::config::{ApiListen, Listen};
 use crate::transport::tcp::{self, Bind, SockOpt};
+
+/// Listens where a service of this process is asked.
+///
+/// # Errors
+///
+/// What the system says against it, with the place.
+pub fn listen_for_service(place: &ApiListen) -> io::Result<tcp::Listener> {
+    let listener = match place {
+        ApiListen::Tcp(address) => tcp::listen(*address, &SockOpt::default()),
+        ApiListen::Unix(path) => tcp::listen_unix(path),
+        ApiListen::Abstract(name) => tcp::listen_abstract(name),
+    };
+    listener.map_err(|e| {
+        let text = format!("cannot listen on {place}: {}", system_words(&e));
+        io::Error::new(e.kind(), text)
+    })
+}
 
 /// One bound socket; clones are the same.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ mod timer_tick;
 pub use build::{ApiLinks, Inbound, outbound, settings_of};
 pub use change::Changed;
 pub use inbounds::{Counts, Inbounds};
+pub use listen::listen_for_service;
 pub use outlets::Outlets;
 
 use build::Built;

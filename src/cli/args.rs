@@ -140,6 +140,9 @@ pub(super) struct RunArgs {
     /// After SIGUSR2: how long tunnels of this process may take to finish, while the next one serves
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(super) drain: u32,
+    /// Print the config as it is when all files are merged, and run nothing
+    #[arg(long)]
+    pub(super) dump: bool,
     /// Write the process id here as soon as everything is listened on
     #[arg(long, value_name = "FILE")]
     pub(super) pidfile: Option<PathBuf>,
@@ -286,7 +289,7 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 79] = [
+const LONG: [&str; 80] = [
     "address",
     "alive",
     "all",
@@ -306,6 +309,7 @@ const LONG: [&str; 79] = [
     "count",
     "download",
     "drain",
+    "dump",
     "duration",
     "echo",
     "email",

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::example::free_ports;
 use super::given::{self, Source, certificates_of_this_machine, of_this_machine};
-use super::stands_in_for_xray;
+use super::stands_in::Original;
 use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
 use crate::dialect::gost;
@@ -101,7 +101,7 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
     let mut loaded = v2ray::load(&inputs, options);
     if let Some(config) = &mut loaded.config
         && config.log.format == LogFormat::Text
-        && stands_in_for_xray()
+        && Original::is_xray()
     {
         // Panels look for addresses of users in it.
         config.log.format = LogFormat::Xray;
@@ -118,16 +118,48 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
             loaded.config = None;
         }
     }
-    let understood = match (&loaded.config, &name) {
+    let mut understood = match (&loaded.config, &name) {
         (Some(config), Some(name)) if is_client(config) => understood(name, Form::V2ray, config),
         _ => Vec::new(),
     };
+    if loaded.config.is_some() && is_another_in_v2ray_5(&inputs, options) {
+        let text = "the files are merged as V2Ray 4 and Xray have it, by which a later outbound stands in front; V2Ray 5 makes another config of them: `-format jsonv5`";
+        understood.push(text.to_owned());
+    }
     Meant {
         loaded,
         understood,
         is_foreign: is_remote,
         ..Meant::default()
     }
+}
+
+/// Whether V2Ray 5 would merge these files, of which nobody has said whose they are, into something else.
+fn is_another_in_v2ray_5(inputs: &[Input], options: Options) -> bool {
+    if inputs.len() < 2 || options.format == v2ray::Format::V5 || Original::is_xray() {
+        return false;
+    }
+    let five = Options {
+        format: v2ray::Format::V5,
+        ..options
+    };
+    let [ours, theirs] = [options, five].map(|options| v2ray::merge(inputs, options).ok());
+    ours != theirs
+}
+
+/// What all `sources` come to, as one `config.json`.
+pub(super) fn merged(sources: &[Source], options: Options) -> Result<String, Vec<Message>> {
+    let mut inputs = Vec::new();
+    for source in sources {
+        let one = Taken::of(source).map_err(|text| vec![Message::of_text(text)])?;
+        if let Some((form, _)) = &one.inner {
+            let text = format!("this is {form}, and configs of V2Ray alone are merged");
+            return Err(vec![Message::of_file(&one.name, text)]);
+        }
+        inputs.push(one.input);
+    }
+    let merged = v2ray::merge(&inputs, options)?;
+    Ok(format!("{merged:#}"))
 }
 
 fn failed(errors: Vec<Message>) -> Meant {

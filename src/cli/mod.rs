@@ -24,6 +24,7 @@ mod probe;
 mod reload;
 mod run;
 mod signals;
+mod stands_in;
 mod successor;
 mod test;
 mod top;
@@ -33,7 +34,6 @@ mod ws;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -42,6 +42,7 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use args::{Args, Command, ConfigArgs};
+use stands_in::Original;
 use successor::Program;
 
 use crate::aead;
@@ -81,7 +82,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("{text}");
         return ExitCode::from(2);
     }
-    let args = with_command(args);
+    let args = with_command(stands_in::with_command(args));
     let program = Program::of(args.clone());
     let args = match Args::try_parse_from(args::normalise(args)) {
         Ok(args) => args,
@@ -199,38 +200,17 @@ fn uuid(input: Option<&str>) -> ExitCode {
 }
 
 fn version() -> ExitCode {
-    if stands_in_for_xray() {
+    let (own, system) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS);
+    let machine = std::env::consts::ARCH;
+    match Original::of_program() {
         // Panels look for the name and the number at the beginning.
-        say(format_args!(
-            "Xray {XRAY} (mobula {} in its place) mobula (rust {}/{})",
-            env!("CARGO_PKG_VERSION"),
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        ));
-    } else {
-        say(format_args!(
-            "mobula {} ({} {})",
-            env!("CARGO_PKG_VERSION"),
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        ));
+        Some(original) => say(format_args!(
+            "{original} (mobula {own} in its place) mobula (rust {system}/{machine})"
+        )),
+        None => say(format_args!("mobula {own} ({system} {machine})")),
     }
     say(env!("CARGO_PKG_DESCRIPTION"));
     ExitCode::SUCCESS
-}
-
-/// The version of Xray whose messages the API speaks.
-const XRAY: &str = "26.7.28";
-
-/// Whether a panel runs this program for its Xray: under the names that 3x-ui, Marzban, PasarGuard (`xray`,
-/// `xray-linux-amd64`) and Remnawave (`rw-core`) have for it.
-fn stands_in_for_xray() -> bool {
-    let Some(program) = std::env::args_os().next() else {
-        return false;
-    };
-    let name = Path::new(&program).file_name();
-    let name = name.and_then(|name| name.to_str()).unwrap_or_default();
-    name == "rw-core" || name == "xray" || name.starts_with("xray-")
 }
 
 /// V2Ray's exit code for a config that cannot be used.

@@ -1,5 +1,6 @@
 //! `mobula run`: the service, from its config to its end by a signal.
 
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,13 +10,14 @@ use tracing::{error, info, warn};
 
 use super::args::RunArgs;
 use super::example::Example;
-use super::load::{Meant, choose_ports, load};
+use super::load::{Meant, choose_ports, load, merged};
 use super::parent::Parent;
 use super::pid_file::PidFile;
 use super::reload::{Reader, reload};
 use super::signals::{Asked, Signals};
+use super::stands_in::Original;
 use super::successor::{Predecessor, Program};
-use super::{BAD_CONFIG, XRAY, inputs, notify, say, stands_in_for_xray, test};
+use super::{BAD_CONFIG, inputs, notify, say, test};
 use crate::aead::Library;
 use crate::cause::system_words;
 use crate::config::Config;
@@ -39,8 +41,23 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
     if inputs.is_empty() {
         return example();
     }
-    choose_ports();
     let options = args.config.options();
+    if args.dump {
+        return match merged(&inputs, options) {
+            Ok(text) => {
+                say(text);
+                ExitCode::SUCCESS
+            }
+            Err(errors) => {
+                for error in errors {
+                    tell_failure(&error);
+                    eprintln!("{error}");
+                }
+                ExitCode::from(BAD_CONFIG)
+            }
+        };
+    }
+    choose_ports();
     let Meant {
         loaded,
         left_out,
@@ -62,11 +79,12 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
         if let Some(predecessor) = predecessor {
             predecessor.let_go();
         }
-        if stands_in_for_xray() {
+        if Original::is_xray() {
             // marzban-node waits for these words.
             let own = env!("CARGO_PKG_VERSION");
             say(format_args!(
-                "Xray {XRAY} started (mobula {own} in its place)"
+                "{} started (mobula {own} in its place)",
+                Original::Xray
             ));
         }
         for line in understood {
@@ -109,10 +127,7 @@ fn example() -> ExitCode {
 /// prints ends up in a log, which is no place for the keys in a config.
 fn print_errors(loaded: &Loaded) -> bool {
     for error in &loaded.errors {
-        if stands_in_for_xray() {
-            // PasarGuard's node listens to the standard output alone, and for these words.
-            say(format_args!("Failed to start: {error}"));
-        }
+        tell_failure(error);
         eprintln!("{error}");
         test::show_to_person(error);
     }
@@ -148,11 +163,32 @@ pub(super) fn serve(
 ) -> ExitCode {
     match served(config, warnings, ending, again, started) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(text) => {
+        Err(Failed { text, code }) => {
             log::flush();
+            tell_failure(&text);
             eprintln!("{text}");
-            ExitCode::from(ending.cannot_start)
+            ExitCode::from(code.unwrap_or(ending.cannot_start))
         }
+    }
+}
+
+/// Tells a panel why nothing starts: PasarGuard's node listens to the standard output alone, and for these words.
+fn tell_failure(text: impl fmt::Display) {
+    if Original::is_xray() {
+        say(format_args!("Failed to start: {text}"));
+    }
+}
+
+/// Why a service does not start.
+struct Failed {
+    text: String,
+    /// The exit code, where it is the same however the service was to end.
+    code: Option<u8>,
+}
+
+impl From<String> for Failed {
+    fn from(text: String) -> Self {
+        Self { text, code: None }
     }
 }
 
@@ -163,8 +199,12 @@ fn served(
     ending: &Ending,
     again: &Again<'_>,
     started: impl FnOnce(),
-) -> Result<(), String> {
-    let waiting = log::start(&config.log)?;
+) -> Result<(), Failed> {
+    // V2Ray opens its logs as it reads the config.
+    let waiting = log::start(&config.log).map_err(|text| Failed {
+        text,
+        code: (ending.cannot_start == ALONE.cannot_start).then_some(BAD_CONFIG),
+    })?;
     for warning in waiting {
         // The log itself may be what does not open.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");

@@ -1,13 +1,18 @@
 //! `mobula test`: whether a config is good, and if not all that is wrong with it.
 
+use std::fs::{self, OpenOptions};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::args::TestArgs;
 use super::load::{Meant, load};
-use super::{BAD_CONFIG, inputs, say, stands_in_for_xray};
+use super::stands_in::Original;
+use super::{BAD_CONFIG, inputs, say};
+use crate::cause::system_words;
+use crate::config::{Config, LogTarget};
 use crate::report::Message;
 
 pub(super) fn run(args: &TestArgs) -> ExitCode {
@@ -25,7 +30,11 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let meant = load(&inputs, args.config.options());
+    let mut meant = load(&inputs, args.config.options());
+    if let Some(config) = &meant.loaded.config {
+        let unopened = unopened_logs(config);
+        meant.loaded.warnings.extend(unopened);
+    }
     match args.json {
         true => say_to_editors(
             &meant.loaded.errors,
@@ -40,6 +49,32 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
     }
 }
 
+/// What keeps `run` from starting here, which may be another machine than the one where it is to run: files of the log for which
+/// there is no folder, or which are somebody else's. None is made.
+fn unopened_logs(config: &Config) -> Vec<Message> {
+    let (log, mut unopened) = (&config.log, Vec::new());
+    for (key, target) in [(log.keys.access, &log.access), (log.keys.error, &log.error)] {
+        let LogTarget::File(path) = target else {
+            continue;
+        };
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let opened = match fs::metadata(path) {
+            Ok(there) if there.is_file() => OpenOptions::new().append(true).open(path).map(|_| ()),
+            // A pipe waits for its reader.
+            Ok(_) => Ok(()),
+            Err(_) => fs::metadata(folder.unwrap_or(Path::new("."))).map(|_| ()),
+        };
+        if let Err(e) = opened {
+            let (path, e) = (path.display(), system_words(&e));
+            let text = format!("{key}: cannot open {path}: {e}; nothing starts here without it");
+            unopened.push(Message::of_text(text));
+        }
+    }
+    unopened
+}
+
 /// A line for each warning and, where a person reads them, the place: a config that is good as it is may have many.
 fn for_people(meant: &Meant) {
     let loaded = &meant.loaded;
@@ -51,7 +86,7 @@ fn for_people(meant: &Meant) {
         eprintln!("left out: {message}");
     }
     for error in &loaded.errors {
-        if stands_in_for_xray() {
+        if Original::is_xray() {
             // As Xray has it there.
             say(format_args!("Failed to start: {error}"));
         }

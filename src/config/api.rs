@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,16 @@ pub enum ApiListen {
     Unix(PathBuf),
     /// `@name`, Linux's abstract namespace (without the `@`).
     Abstract(Vec<u8>),
+}
+
+impl fmt::Display for ApiListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(at) => at.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name).escape_debug()),
+        }
+    }
 }
 
 impl ApiListen {

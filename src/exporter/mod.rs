@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info};
 
-use crate::app::{ApiLinks, App, Inbounds};
+use crate::app::{ApiLinks, App, Inbounds, listen_for_service};
 use crate::config::{ApiListen, Metrics};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
@@ -97,11 +97,7 @@ pub fn start(settings: Metrics, links: Option<ApiLinks>, app: &App) -> io::Resul
             ApiListen::Tcp(address) => Some(Listening::control(address, WHAT)),
             ApiListen::Unix(_) | ApiListen::Abstract(_) => None,
         };
-        let listener = match &place {
-            ApiListen::Tcp(address) => tcp::listen(*address, &tcp::SockOpt::default())?,
-            ApiListen::Unix(path) => tcp::listen_unix(path)?,
-            ApiListen::Abstract(name) => tcp::listen_abstract(name)?,
-        };
+        let listener = listen_for_service(&place)?;
         let at = listener.local_addr();
         let bound = at.map(|at| Listening::control(at, WHAT));
         let shown = at.map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());

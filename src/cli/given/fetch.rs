@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::LONGEST;
 use super::pages::LONGEST_OF_STRANGERS;
+use super::socket::Asked;
 use crate::address::{Destination, Host};
 use crate::app::Outlets;
 use crate::cause::system_words;
@@ -63,6 +64,17 @@ pub(super) async fn within(
     let late = |_| Err(format!("no answer within {} s", limit.as_secs()));
     let fetched = fetched.unwrap_or_else(late);
     fetched.map_err(|e| format!("{}: {e}", shown(&page.url)))
+}
+
+/// What a program of this machine answers.
+pub(super) async fn answer(asked: &Asked) -> Result<Vec<u8>, String> {
+    let link = asked.socket.connect().await.map_err(|e| system_words(&e))?;
+    let url = parsed(&format!("http://localhost{}", asked.target))?;
+    let response = ask(Link::other(link), &url, &HeaderMap::new(), None).await?;
+    match response.status() {
+        StatusCode::OK => body(response, LONGEST).await,
+        status => Err(format!("the server answers {status}, expected 200")),
+    }
 }
 
 async fn follow(page: &Page, reach: Reach<'_>) -> Result<Vec<u8>, String> {

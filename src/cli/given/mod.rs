@@ -2,6 +2,7 @@
 
 mod fetch;
 mod pages;
+mod socket;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,8 +17,9 @@ use crate::dialect::v2ray::languages::Language;
 use crate::report::Message;
 
 use fetch::is_url;
-use pages::fetch;
 pub(super) use pages::read;
+use pages::{fetch, fetch_from};
+use socket::Asked;
 
 /// One place that a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) enum Source {
     Stdin,
     /// Of a text on the web.
     Url(String),
+    /// Of a program of this machine.
+    Socket(Asked),
     /// A share link, which is the text itself.
     Link(String),
 }
@@ -36,7 +40,10 @@ impl Source {
             Some("stdin:" | "-") => Self::Stdin,
             Some(text) if is_url(text) => Self::Url(text.to_owned()),
             Some(text) if form::is_link(text) => Self::Link(text.to_owned()),
-            _ => Self::File(path.to_owned()),
+            text => match text.and_then(Asked::of) {
+                Some(asked) => Self::Socket(asked),
+                None => Self::File(path.to_owned()),
+            },
         }
     }
 
@@ -46,6 +53,7 @@ impl Source {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => "stdin".to_owned(),
             Self::Url(url) => form::shown(url),
+            Self::Socket(asked) => asked.to_string(),
             Self::Link(_) => "the link".to_owned(),
         }
     }
@@ -61,6 +69,7 @@ impl Source {
             Self::File(path) => File::open(path).and_then(all),
             Self::Stdin => all(io::stdin().lock()),
             Self::Url(url) => return fetch(url),
+            Self::Socket(asked) => return fetch_from(asked),
             Self::Link(link) => return Ok(link.clone().into_bytes()),
         };
         let name = || self.name().escape_debug().to_string();

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 use super::bytes_of_file;
-use super::fetch::{Reach, within};
+use super::fetch::{Reach, answer, within};
+use super::socket::Asked;
 use crate::app::Outlets;
 use crate::config::Config;
 use crate::dialect::form::{self, Form, Outside, Page, Way};
@@ -43,6 +45,17 @@ pub(super) fn fetch(url: &str) -> Fetched {
     };
     let fetched = aside(async move { within(LIMIT, &page, reach).await });
     fetched.unwrap_or_else(Err)
+}
+
+/// Asks a program of this machine.
+pub(super) fn fetch_from(asked: &Asked) -> Fetched {
+    let theirs = asked.clone();
+    let fetched = aside(async move {
+        let late = |_| Err(format!("no answer within {} s", LIMIT.as_secs()));
+        timeout(LIMIT, answer(&theirs)).await.unwrap_or_else(late)
+    });
+    let fetched = fetched.unwrap_or_else(Err);
+    fetched.map_err(|e| format!("{asked}: {e}"))
 }
 
 /// Reads a text with the files and pages that it names. What somebody else has written names no file, and no page that could be

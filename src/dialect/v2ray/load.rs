@@ -80,17 +80,32 @@ pub fn load(inputs: &[Input], options: impl Into<Options>) -> Loaded {
     loaded
 }
 
-/// Warnings are no errors.
-fn lenient(inputs: &[Input], options: Options) -> Loaded {
-    let format = options.format;
+/// One config of all `inputs`, in the words in which they stand there.
+///
+/// # Errors
+///
+/// When one of them cannot be read.
+pub fn merge(inputs: &[Input], options: Options) -> Result<Value, Vec<Message>> {
     let mut loaded = Loaded::default();
+    match gather(inputs, options, &mut loaded) {
+        Some((merged, _)) => Ok(Value::Object(merged.value)),
+        None => Err(loaded.errors),
+    }
+}
+
+/// Reads `inputs` into one; `None` when one of them cannot be read.
+fn gather(
+    inputs: &[Input],
+    options: Options,
+    loaded: &mut Loaded,
+) -> Option<(Merged, Vec<Source>)> {
     let mut merged = Merged::default();
     let mut sources = Vec::new();
     for input in inputs {
         match Source::read(input, options.language) {
             Ok((source, map, rest)) => {
                 loaded.warnings.extend(rest);
-                match format {
+                match options.format {
                     Format::V4 => merged.overlay(&source.name, map),
                     Format::V5 => merged.join(map),
                 }
@@ -99,10 +114,17 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
             Err(message) => loaded.errors.push(*message),
         }
     }
-    if !loaded.errors.is_empty() {
+    merged.finish(options.format, inputs.len());
+    loaded.errors.is_empty().then_some((merged, sources))
+}
+
+/// Warnings are no errors.
+fn lenient(inputs: &[Input], options: Options) -> Loaded {
+    let format = options.format;
+    let mut loaded = Loaded::default();
+    let Some((mut merged, sources)) = gather(inputs, options, &mut loaded) else {
         return loaded;
-    }
-    merged.finish(format, inputs.len());
+    };
     global::spread(&mut merged.value);
     let merging = merged.warnings.into_iter().map(Message::of_text);
     loaded.warnings.extend(merging);

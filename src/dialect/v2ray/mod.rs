@@ -49,7 +49,7 @@ pub(in crate::dialect) use finalmask::alone as read_mask;
 pub(in crate::dialect) use five::write as write_five;
 pub(in crate::dialect) use four::write as write_four;
 pub(in crate::dialect) use load::is_text_of_five;
-pub use load::{Format, Input, Loaded, Options, load};
+pub use load::{Format, Input, Loaded, Options, load, merge};
 pub(in crate::dialect) use routing::one as read_rule;
 pub(in crate::dialect) use write::balancers as write_balancers;
 pub(in crate::dialect) use write::config as write_config;
