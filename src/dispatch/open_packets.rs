@@ -169,7 +169,7 @@ impl Dispatcher {
         if let Some(gate) = gate {
             packets = freedom.gated(packets, self.lookup(outbound), gate);
         }
-        packets = freedom.noisy(packets, self.lookup(outbound));
+        packets = freedom.redirected(freedom.noisy(packets, self.lookup(outbound)));
         let packets = Counted::packets(packets, outbound.traffic().of_outbound());
         Ok((packets, both(others, limits)))
     }

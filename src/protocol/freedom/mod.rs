@@ -4,6 +4,7 @@ mod gated;
 mod names;
 mod noise;
 mod packets;
+mod redirected;
 mod rules;
 mod settings;
 
@@ -78,6 +79,14 @@ impl Outbound {
         }
         let (noises, redirect) = (self.0.noises.clone(), self.0.redirect.clone());
         Box::new(noise::Noisy::new(inner, noises, redirect, lookup))
+    }
+
+    /// Datagrams that others send on: to where `redirect` has them.
+    pub fn redirected(&self, inner: Box<dyn Packets>) -> Box<dyn Packets> {
+        match &self.0.redirect {
+            redirect if *redirect == Redirect::default() => inner,
+            redirect => Box::new(redirected::Redirected::new(inner, redirect.clone())),
+        }
     }
 
     /// Datagrams that others send on: to those whom `gate` allows.
