@@ -1,7 +1,9 @@
 //! Ports in GOST's words that lead to targets: at the server of a relay, and for datagrams.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -200,5 +202,81 @@ async fn a_published_port_for_datagrams_keeps_its_visitors_apart() {
         assert_eq!(&back[..read], &[n; 900]);
         let more = timeout(Duration::from_millis(5), socket.recv(&mut back));
         assert!(more.await.is_err(), "nobody else's");
+    }
+}
+
+/// Whatever leads to them: nothing, a chain, or a port of the server that leads to the client.
+#[tokio::test]
+async fn several_targets_take_turns() {
+    for (service, carrier) in [
+        ("tcp", "relay+ws"),
+        ("tcp", "socks5+mws"),
+        ("udp", "relay+ws"),
+        ("udp", "socks5+ws"),
+        ("rtcp", "relay+mws"),
+        ("rudp", "relay+mws"),
+    ] {
+        let mut stage = Stage::new();
+        let [server, port] = [(); 2].map(|()| free_port());
+        let is_udp = service.ends_with("udp");
+        let targets = match is_udp {
+            true => [says_to_each("a").await, says_to_each("b").await],
+            false => [traffic::says("a").await, traffic::says("b").await],
+        };
+        let key = match carrier.starts_with("relay") {
+            true => "bind",
+            false => "udp",
+        };
+        let serving = format!("{carrier}://127.0.0.1:{server}?{key}=true");
+        let forward = format!("{carrier}://127.0.0.1:{server}");
+        let listen = format!("{service}://127.0.0.1:{port}/{},{}", targets[0], targets[1]);
+        stage
+            .start("server", &mut gost(&["-L", &serving]), &[server])
+            .await;
+        let ports = if is_udp { &[][..] } else { &[port] };
+        let args = ["-L", &listen, "-F", &forward];
+        stage.start("client", &mut gost(&args), ports).await;
+        let mut heard = Vec::new();
+        for _ in 0..4 {
+            heard.push(match is_udp {
+                true => answer_of(port).await,
+                false => {
+                    let visitor = TcpStream::connect(("127.0.0.1", port)).await.expect("open");
+                    let (mut visitor, mut line) = (BufReader::new(visitor), String::new());
+                    let read = timeout(LIMIT, visitor.read_line(&mut line)).await;
+                    read.expect("in time").expect("text");
+                    line.trim().to_owned()
+                }
+            });
+        }
+        assert_eq!(heard, ["a", "b", "a", "b"], "{service} over {carrier}");
+    }
+}
+
+/// A target of datagrams that answers each with this word.
+async fn says_to_each(word: &'static str) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let at = socket.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 64]).await {
+            let _ = socket.send_to(word.as_bytes(), from).await;
+        }
+    });
+    at
+}
+
+/// What a new client hears; before somebody listens it is told that nobody does.
+async fn answer_of(port: u16) -> String {
+    let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    client.connect(("127.0.0.1", port)).await.expect("a peer");
+    let until = Instant::now() + LIMIT;
+    loop {
+        let _ = client.send(b"who").await;
+        let mut buf = [0; 64];
+        match timeout(Duration::from_secs(2), client.recv(&mut buf)).await {
+            Ok(Ok(n)) => return String::from_utf8_lossy(&buf[..n]).into_owned(),
+            _ => assert!(Instant::now() < until, "no answer"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,12 +1,16 @@
 //! Where the sessions of a service go: by its chain, past it, or nowhere.
 
+use std::sync::Arc;
+
 use super::chain::Chain;
 use super::made::{BLOCKED, DIRECT, Made, plain};
 use super::past::Past;
 use super::{Problems, bypass, selector};
 use crate::address::Destination;
-use crate::dialect::tree::Node;
+use crate::config::{Outbound, Through};
+use crate::dialect::tree::{At, Node};
 use crate::protocol::{OutboundSettings, freedom};
+use crate::report::Place;
 use crate::routing::{BalancerSettings, Target};
 
 /// What leads the sessions of a service.
@@ -32,15 +36,16 @@ pub(super) fn lead(node: &Node, lead: Lead<'_>, root: &Node, made: &mut Made, pr
     let past = chain
         .as_ref()
         .map_or_else(Vec::new, |chain| chain.past.clone());
+    let ends = chain.as_ref().map(|chain| chain.ends.clone());
     let mut target = chain.map_or_else(|| to(DIRECT), |chain| chain.target);
     if targets.len() > 1 {
-        match &target {
-            Target::Outbound(tag) if &**tag == DIRECT => {
-                let selector = node.get("forwarder").and_then(|node| node.get("selector"));
-                target = spread(name, targets, selector, made, problems);
-            }
-            _ => problems.error(&node.at, "several targets behind a chain are not built"),
-        }
+        let selector = node.get("forwarder").and_then(|node| node.get("selector"));
+        let ways = Targets {
+            all: targets,
+            by: ends.unwrap_or_default(),
+            at: &node.at,
+        };
+        target = spread(name, ways, selector, made, problems);
     }
     if retries > 0 {
         target = again(name, &target, retries, made);
@@ -134,15 +139,37 @@ pub(super) fn no_bypass(node: &Node, chain: Option<&Chain>, problems: &Problems)
     }
 }
 
-/// Several targets: an outbound for each, and one that chooses.
+/// Several targets of a service, and what leads to each of them: the ends of a chain, or nothing.
+struct Targets<'a> {
+    all: &'a [Destination],
+    by: Vec<Arc<str>>,
+    at: &'a At,
+}
+
+/// More ways than anybody has written down.
+const MAX_WAYS: usize = 1024;
+
+/// An outbound for each target and each way there, and one that chooses.
 fn spread(
     name: &str,
-    targets: &[Destination],
+    targets: Targets<'_>,
     selector: Option<&Node>,
     made: &mut Made,
     problems: &Problems,
 ) -> Target {
-    for (n, target) in targets.iter().enumerate() {
+    let Targets { all, by, at } = targets;
+    if all.len() * by.len() > MAX_WAYS {
+        let text = format!("there are more than {MAX_WAYS} ways to its targets");
+        problems.error(at, &text);
+    }
+    let ways = match by.is_empty() {
+        true => vec![None],
+        false => by.into_iter().map(Some).collect(),
+    };
+    let each = all
+        .iter()
+        .flat_map(|to| ways.iter().map(move |by| (to, by)));
+    for (n, (target, by)) in each.take(MAX_WAYS).enumerate() {
         let redirect = freedom::Redirect {
             host: Some(target.host.clone()),
             port: Some(target.port),
@@ -152,8 +179,14 @@ fn spread(
             ..freedom::OutboundSettings::default()
         };
         let tag = format!("{name}>{n}/");
-        made.outbounds
-            .push(plain(&tag, OutboundSettings::Freedom(settings)));
+        let through = by.clone().map(|tag| Through {
+            at: Place::default(),
+            tag,
+        });
+        made.outbounds.push(Outbound {
+            through,
+            ..plain(&tag, OutboundSettings::Freedom(settings))
+        });
     }
     let (strategy, failing) = selector::read(selector, problems);
     made.balancers.push(BalancerSettings {

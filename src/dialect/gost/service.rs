@@ -347,18 +347,13 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
     let targets = targets(node, problems);
     let (port, to) = match (destination(addr), &targets[..]) {
-        (Ok(port), [to]) => (port, PublishTarget::Place(to.clone())),
+        // Where there are others, the rules choose among all of them.
+        (Ok(port), [to, ..]) => (port, PublishTarget::Place(to.clone())),
         (Err(text), _) => return problems.error(&node.at, &text),
         (Ok(port), []) if let Some(what) = spoken => (port, PublishTarget::Inbound(what)),
         (_, []) => {
             let text = "a published port leads nowhere, expected a target: `rtcp://0.0.0.0:8080/host:port`";
             return problems.error(&node.at, text);
-        }
-        (_, _) => {
-            return problems.error(
-                &node.at,
-                "several targets behind a published port are not built",
-            );
         }
     };
     // Without a host it is every address there.
@@ -378,7 +373,7 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
     let by = Lead {
         service: name,
         chain,
-        targets: &[],
+        targets: &targets,
         retries,
     };
     lead(node, by, root, made, problems);
