@@ -12,9 +12,11 @@ use tokio::time::timeout;
 use super::bytes_of_file;
 use super::fetch::{Reach, answer, within};
 use super::socket::Asked;
+use crate::address::{Destination, Host};
 use crate::app::Outlets;
-use crate::config::Config;
+use crate::config::{Config, Outbound};
 use crate::dialect::form::{self, Form, Outside, Page, Way};
+use crate::matching::geodata;
 use crate::protocol::{OutboundSettings, blackhole};
 use crate::report::Message;
 
@@ -162,11 +164,9 @@ impl Pages {
         let is_remote = self.is_remote;
         if is_remote {
             // Not from here to wherever a stranger says.
-            for outbound in &mut config.outbounds {
-                if matches!(outbound.protocol, OutboundSettings::Freedom(_)) {
-                    outbound.protocol =
-                        OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
-                }
+            for outbound in config.outbounds.iter_mut().filter(|one| is_near(one)) {
+                outbound.protocol =
+                    OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
             }
         }
         let asked = pages.clone();
@@ -220,6 +220,18 @@ impl Pages {
     }
 }
 
+/// Whether an outbound leads straight to its targets, or to this machine or its network.
+fn is_near(outbound: &Outbound) -> bool {
+    let private = geodata::private();
+    let is_private = |to: &Destination| match &to.host {
+        Host::Ip(ip) => private.iter().any(|net| net.contains(&ip.to_canonical())),
+        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
+    };
+    matches!(outbound.protocol, OutboundSettings::Freedom(_))
+        || outbound.transport.stays_here()
+        || outbound.protocol.servers().into_iter().any(is_private)
+}
+
 /// Runs what waits for others by a thread of its own, so that it may be called from anywhere.
 fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     let working = thread::spawn(move || {
@@ -233,4 +245,27 @@ fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> R
     working
         .join()
         .unwrap_or_else(|_| Err("it was given up".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_s_pages_go_by_no_way_of_this_network() {
+        let near = |link: &str| {
+            let read = form::read(link, "x", Outside::NOTHING).unwrap();
+            is_near(&read.config.outbounds[0])
+        };
+        for (server, expected) in [
+            ("192.168.0.1", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("LocalHost", true),
+            ("9.9.9.9", false),
+            ("a.example", false),
+        ] {
+            let link = format!("trojan://p@{server}:443");
+            assert_eq!(near(&link), expected, "{server}");
+        }
+    }
 }
