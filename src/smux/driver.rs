@@ -21,7 +21,7 @@ use crate::io::{HEADROOM, Io, Link, coop, scratch};
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
 
-/// How long a session without frames keeps the room that they took: to make it anew for each costs as much as a copy of them.
+/// How long a session keeps the room that its frames take: to make it anew for each costs as much as a copy of them.
 const REST: Duration = Duration::from_secs(1);
 
 /// How long a link gets to send what is left and to say goodbye.
@@ -45,7 +45,7 @@ pub(super) struct Driver<D> {
     unflushed: bool,
     /// When something was last written.
     spoke: Instant,
-    /// When the room that frames took is given back, if none come until then.
+    /// When the room that frames take is given back.
     rest_due: Option<Instant>,
     /// When to look for readers that hold up the others, if the session has been full.
     jam_due: Option<Instant>,
@@ -143,7 +143,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             }
             self.sent = 0;
             self.output.clear();
-            self.rest_due = Some(self.spoke + REST);
+            self.rest_due.get_or_insert(self.spoke + REST);
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.link).poll_flush(cx))?;
@@ -227,9 +227,9 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
                 None => Instant::now() + NEVER,
             };
             let due = self.due();
-            self.timer
-                .as_mut()
-                .reset(due.map_or(next, |due| due.min(next)));
+            let next = due.map_or(next, |due| due.min(next));
+            // Whatever is due, others have their turn.
+            self.timer.as_mut().reset(next.max(Instant::now() + TICK));
         }
         Ok(())
     }
@@ -240,12 +240,14 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         self.burst.due().into_iter().chain(others).min()
     }
 
-    /// Holds no buffer where no frame has come for a while.
+    /// Gives back the room that frames took, where none wait. Those that do will see to it when they are gone.
     fn rest(&mut self) {
-        if self.output.is_empty() && self.rest_due.is_some_and(|due| due <= Instant::now()) {
+        if self.rest_due.is_some_and(|due| due <= Instant::now()) {
             self.rest_due = None;
-            self.output = Vec::new();
-            self.table.with(|state| state.give_back());
+            if self.output.is_empty() {
+                self.output = Vec::new();
+                self.table.with(|state| state.give_back());
+            }
         }
     }
 
@@ -301,7 +303,7 @@ impl<D> Drop for Driver<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]
@@ -314,9 +316,13 @@ mod tests {
         let mut driver = Driver::new(link, table.clone(), settings, decoder, |_| false);
         let mut handle = table.open().unwrap();
         let mut room = Vec::new();
-        for pause in [Duration::ZERO, REST / 2, REST + TICK] {
+        for (pause, is_busy) in [
+            (Duration::ZERO, true),
+            (REST / 2, true),
+            (REST / 2 + TICK, false),
+        ] {
             advance(pause).await;
-            if pause <= REST / 2 {
+            if is_busy {
                 let sending = poll_fn(|cx| handle.poll_send(cx, &[1; 1000]));
                 sending.await.unwrap();
             }
@@ -329,5 +335,39 @@ mod tests {
             room.push(driver.output.capacity() + waiting > 0);
         }
         assert_eq!(room, [true, true, false]);
+    }
+
+    /// A peer that takes nothing is waited for, without a turn of its own every moment.
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_peer_takes_nothing_sleeps() {
+        let (near, mut far) = duplex(64 * 1024);
+        let settings = Settings::default();
+        let version = Some(settings.version);
+        let table = Table::new(&settings, version, 1);
+        let (decoder, link) = (Decoder::new(version), Link::other(near));
+        let mut driver = Driver::new(link, table.clone(), settings, decoder, |_| false);
+        let mut handle = table.open().unwrap();
+        let mut polls = 0;
+        let running = async {
+            let running = poll_fn(|cx| {
+                polls += 1;
+                driver.poll(cx)
+            });
+            timeout(REST * 5, running).await
+        };
+        let sending = async {
+            poll_fn(|cx| handle.poll_send(cx, &[1; 1000]))
+                .await
+                .unwrap();
+            sleep(Duration::from_millis(10)).await;
+            poll_fn(|cx| handle.poll_send(cx, &[1; 200_000]))
+                .await
+                .unwrap();
+            sleep(REST * 4).await;
+            far.read_exact(&mut [0; 100]).await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(running, sending);
+        assert!(ended.is_err());
+        assert!(polls < 50, "{polls}");
     }
 }

@@ -16,7 +16,7 @@ pub struct Settings {
     /// `mux.maxFrameSize`: the most data of a frame that we send, 32768 by default.
     pub max_frame: u16,
     /// `mux.maxReceiveBuffer`: what may lie unread in all streams together; without it 4 MiB in version 1, as in gost, and
-    /// 16 MiB in version 2.
+    /// 64 MiB where each stream has a window.
     pub receive_buffer: Option<usize>,
     /// `mux.maxStreamBuffer`: how far the window of a stream of version 2 may grow, 4 MiB by default.
     pub stream_window: u32,
@@ -35,7 +35,12 @@ pub struct KeepAlive {
 pub const FIRST_WINDOW: u32 = 256 * 1024;
 
 impl Settings {
-    /// Bytes that may lie unread.
+    /// Bytes that may lie unread before nothing more is read where each stream has a window: as much as 256 of them begin with.
+    pub(super) fn hold_max(&self) -> usize {
+        self.receive_buffer.unwrap_or(64 * 1024 * 1024)
+    }
+
+    /// Bytes that may lie unread; where each stream has a window, what all that windows have grown by is measured by.
     pub(super) fn receive_max(&self, version: Version) -> usize {
         self.receive_buffer.unwrap_or(match version {
             Version::One => 4 * 1024 * 1024,

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{State, Stream};
@@ -117,9 +118,14 @@ impl State {
         }
     }
 
-    /// Notes that the session is full, or has become half empty.
+    /// Notes that the session is full, or is so no more. Without windows whoever sends fills it anew as soon as there is room, and
+    /// it has to become half empty.
     pub(super) fn watch_jam(&mut self) {
-        if self.held < self.receive_max / 2 {
+        let is_over = match self.has_windows() {
+            true => !self.is_stalled,
+            false => self.held < self.hold_max() / 2,
+        };
+        if is_over {
             self.jam = None;
         } else if self.is_stalled {
             let jam = self.jam.get_or_insert_with(|| Jam {
@@ -136,8 +142,8 @@ impl State {
         self.jam.map(|jam| jam.due)
     }
 
-    /// Ends the streams whose readers have taken nothing while the session was full; how many they are. A stream that is
-    /// alone holds up nobody.
+    /// Ends streams whose readers have taken nothing while the session was full, those with the most unread first, until it is
+    /// half empty; how many they are. A stream that is alone holds up nobody.
     pub(crate) fn clear_jam(&mut self, now: Instant) -> usize {
         let Some(jam) = &mut self.jam else {
             return 0;
@@ -148,21 +154,29 @@ impl State {
             is_marked: true,
             was_full: self.is_stalled,
         };
-        let mut cut = Vec::new();
+        let mut stuck: Vec<(usize, u32)> = Vec::new();
         for (id, stream) in &mut self.streams {
             if is_over && stream.is_stuck {
-                stream.is_cut = true;
-                stream.peer_wrote_all = true;
-                self.woken.extend(stream.reader.take());
-                self.woken.extend(stream.writer.take());
-                cut.push((*id, std::mem::take(&mut stream.inbox).len()));
+                stuck.push((stream.inbox.len(), *id));
             }
             stream.is_stuck = !stream.inbox.is_empty();
         }
-        for (id, unread) in &cut {
-            self.end(*id);
-            self.release(*unread);
+        stuck.sort_unstable();
+        let mut cut = 0;
+        while self.held >= self.hold_max() / 2
+            && let Some((unread, id)) = stuck.pop()
+        {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.is_cut = true;
+                stream.peer_wrote_all = true;
+                stream.inbox = BytesMut::new();
+                self.woken.extend(stream.reader.take());
+                self.woken.extend(stream.writer.take());
+            }
+            self.end(id);
+            self.release(unread);
+            cut += 1;
         }
-        cut.len()
+        cut
     }
 }

@@ -27,8 +27,9 @@ pub(crate) struct State {
     /// Bytes in all inboxes, and how many may be.
     pub(super) held: usize,
     pub(super) receive_max: usize,
-    /// How many may be where streams have windows.
+    /// How many may be where streams have windows, and before nothing more is read then.
     pub(super) receive_max_windowed: usize,
+    pub(super) hold_max_windowed: usize,
     /// By how much windows have grown, all together.
     pub(super) grown: usize,
     /// What a stream of version 1 has unread before it is called slow.
@@ -73,6 +74,7 @@ impl State {
             held: 0,
             receive_max: settings.receive_max(version.unwrap_or_default()),
             receive_max_windowed: settings.receive_max(Version::Two),
+            hold_max_windowed: settings.hold_max(),
             grown: 0,
             slow: slow::threshold(settings),
             jam: None,
@@ -155,9 +157,22 @@ impl State {
         }
     }
 
+    /// Whether each stream has a window.
+    pub(super) fn has_windows(&self) -> bool {
+        self.version == Some(Version::Two) || self.peer_knows_windows
+    }
+
+    /// Bytes that may lie unread before nothing more is read.
+    pub(super) fn hold_max(&self) -> usize {
+        match self.has_windows() {
+            true => self.hold_max_windowed,
+            false => self.receive_max,
+        }
+    }
+
     /// Whether more may be read; if not, the task in `cx` is woken when it may.
     pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let is_stalled = self.held >= self.receive_max;
+        let is_stalled = self.held >= self.hold_max();
         if self.is_stalled && !is_stalled {
             // A silence that nobody listened to is none of the peer's.
             self.heard = Instant::now();
@@ -351,7 +366,7 @@ impl State {
     /// So many bytes were taken: the task of the session goes on if it waited for that.
     pub(super) fn release(&mut self, n: usize) {
         self.held -= n;
-        if self.is_stalled && self.held < self.receive_max {
+        if self.is_stalled && self.held < self.hold_max() {
             self.wake_driver();
         }
     }

@@ -203,3 +203,80 @@ async fn slow_readers_hold_up_nobody_where_both_ends_are_ours() {
         assert_eq!(all.len(), 5 * 1024 * 1024);
     }
 }
+
+/// As many as a busy tunnel has, each with what a window begins with unread: nobody is held up, so nobody is ended.
+#[tokio::test(start_paused = true)]
+async fn many_that_have_stopped_reading_are_not_ended_while_they_hold_up_nobody() {
+    for version in [Version::One, Version::Two] {
+        let settings = Settings {
+            version,
+            ..Settings::default()
+        };
+        let (opener, mut accepted) = pair(&settings);
+        let mut stopped = Vec::new();
+        for _ in 0..80 {
+            let mut link = opener.open().unwrap();
+            link.write_all(b"s").await.unwrap();
+            stopped.push(link);
+            let mut far = accepted.recv().await.unwrap();
+            crate::io::spawn(async move {
+                let sent = far.write_all(&vec![7; 1024 * 1024]).await;
+                sent.unwrap();
+                far.shutdown().await.unwrap();
+                tokio::io::copy(&mut far, &mut tokio::io::sink()).await
+            });
+        }
+        let mut quick = opener.open().unwrap();
+        quick.write_all(b"q").await.unwrap();
+        let mut far = accepted.recv().await.unwrap();
+        for _ in 0..60 {
+            sleep(Duration::from_secs(1)).await;
+            far.write_all(b"word").await.unwrap();
+            let mut word = [0; 4];
+            let read = timeout(Duration::from_secs(1), quick.read_exact(&mut word)).await;
+            read.unwrap().unwrap();
+        }
+        let held = opener.table.with(|state| state.held());
+        assert!(held > 80 * 250 * 1024, "{version:?}: {held}");
+        for mut link in stopped {
+            let mut all = Vec::new();
+            let read = timeout(LONG, link.read_to_end(&mut all)).await;
+            read.unwrap().unwrap();
+            assert_eq!(all.len(), 1024 * 1024);
+        }
+    }
+}
+
+/// Where it comes to that, no more of them are ended than stand in the way.
+#[tokio::test(start_paused = true)]
+async fn those_with_the_most_unread_are_ended_until_there_is_room() {
+    let settings = Settings {
+        receive_buffer: Some(1024 * 1024),
+        ..Settings::default()
+    };
+    let (near, far) = duplex(4 * 1024 * 1024);
+    let (opener, carried) = client(Link::other(near), settings);
+    crate::io::spawn(carried);
+    let mut links = Vec::new();
+    for _ in 0..5 {
+        let mut link = opener.open().unwrap();
+        link.write_all(b"s").await.unwrap();
+        links.push(link);
+    }
+    let mut peer = Peer::new(far);
+    for (stream, kib) in [(3, 400), (5, 100), (7, 500), (9, 300)] {
+        peer.send(stream, &vec![7; kib * 1024]).await;
+    }
+    peer.send(11, b"for the last").await;
+    links[4].read_exact(&mut [0; 12]).await.unwrap();
+    let ended = peer.hears(Duration::from_secs(1)).await;
+    let ended: Vec<_> = ended
+        .iter()
+        .filter(|told| told.starts_with("End"))
+        .collect();
+    assert_eq!(ended, ["End(7)", "End(3)"]);
+    for (n, kib) in [(1, 100), (3, 300)] {
+        let mut unread = vec![0; kib * 1024];
+        links[n].read_exact(&mut unread).await.unwrap();
+    }
+}
