@@ -102,7 +102,8 @@ impl Dialer for RoutedDialer {
                         .protocol
                         .straight(&to)
                         .filter(|_| outbound.through.is_none());
-                    let from = target.filter(is_one_server);
+                    // Where a redirect leads there, answers come from whom we have asked.
+                    let from = target.filter(is_one_server).map(|_| to.clone());
                     Ok(Box::new(SingleServer { inner, to, from }))
                 }
                 _ => {
@@ -250,7 +251,8 @@ impl Dispatcher {
             ..Origin::default()
         };
         let mut session = self.session(Source::Unix, inbound, None);
-        session.is_own = true;
+        // A question does not wait for other names; a page is looked for as a session is.
+        session.is_own = protocol == DNS;
         session.protocol = protocol;
         let none = || io::Error::other("there is no outbound");
         let aim = to.clone().into();

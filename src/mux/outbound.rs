@@ -99,8 +99,8 @@ impl Outbound {
     /// How datagrams to `to` go.
     pub fn way(&self, to: &Destination) -> UdpMode {
         match (self.settings.udp, self.settings.udp_443) {
-            (Udp::Native, _) => UdpMode::Native,
             (_, Udp443::Reject) if to.port == 443 => UdpMode::Dropped,
+            (Udp::Native, _) => UdpMode::Native,
             (_, Udp443::Skip) if to.port == 443 => UdpMode::Native,
             (Udp::Shared, _) => UdpMode::Session,
             (Udp::Xudp(_), _) => UdpMode::Xudp,

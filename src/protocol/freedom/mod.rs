@@ -67,9 +67,8 @@ impl Outbound {
 
     /// Datagrams to anyone, or to those whom `gate` allows.
     pub fn packets(&self, bind: BindUdp, lookup: Lookup, gate: Option<Gate>) -> Box<dyn Packets> {
-        let redirect = self.0.redirect.clone();
-        let sockets = packets::Sockets::new(bind, lookup.clone(), redirect, gate);
-        self.noisy(Box::new(sockets), lookup)
+        let sockets = packets::Sockets::new(bind, lookup.clone(), gate);
+        self.redirected(self.noisy(Box::new(sockets), lookup))
     }
 
     /// `inner` with `noises` in front of what it sends.
@@ -77,11 +76,11 @@ impl Outbound {
         if self.0.noises.is_empty() {
             return inner;
         }
-        let (noises, redirect) = (self.0.noises.clone(), self.0.redirect.clone());
-        Box::new(noise::Noisy::new(inner, noises, redirect, lookup))
+        let noises = self.0.noises.clone();
+        Box::new(noise::Noisy::new(inner, noises, lookup))
     }
 
-    /// Datagrams that others send on: to where `redirect` has them.
+    /// Datagrams to where `redirect` has them.
     pub fn redirected(&self, inner: Box<dyn Packets>) -> Box<dyn Packets> {
         match &self.0.redirect {
             redirect if *redirect == Redirect::default() => inner,
@@ -97,6 +96,5 @@ impl Outbound {
 
 /// Datagrams to anyone, as of an outbound without settings.
 pub fn packets(bind: BindUdp) -> Box<dyn Packets> {
-    let redirect = Redirect::default();
-    Box::new(packets::Sockets::new(bind, Lookup::System, redirect, None))
+    Box::new(packets::Sockets::new(bind, Lookup::System, None))
 }

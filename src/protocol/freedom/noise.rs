@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
-use super::Redirect;
 use super::names::Names;
 use crate::address::{Destination, reached_at};
 use crate::dns::Lookup;
@@ -59,7 +58,6 @@ pub(super) struct Noisy {
     noises: Arc<[Noise]>,
     /// How many of them are over.
     done: usize,
-    redirect: Redirect,
     names: Names,
     /// On its way.
     packet: Option<Packet>,
@@ -70,17 +68,11 @@ pub(super) struct Noisy {
 const DNS: u16 = 53;
 
 impl Noisy {
-    pub(super) fn new(
-        inner: Box<dyn Packets>,
-        noises: Arc<[Noise]>,
-        redirect: Redirect,
-        lookup: Lookup,
-    ) -> Self {
+    pub(super) fn new(inner: Box<dyn Packets>, noises: Arc<[Noise]>, lookup: Lookup) -> Self {
         Self {
             inner,
             noises,
             done: 0,
-            redirect,
             names: Names::new(lookup),
             packet: None,
             pause: None,
@@ -108,7 +100,7 @@ impl Noisy {
             };
             let at = match noise.to {
                 Family::Any => None,
-                _ => ready!(self.names.poll_resolve(&self.redirect.apply(peer), cx)),
+                _ => ready!(self.names.poll_resolve(peer, cx)),
             };
             let is_v4 = at.map(|at| reached_at(at).is_ipv4());
             let is_meant = match noise.to {
@@ -141,7 +133,7 @@ impl Packets for Noisy {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
         let is_over = self.done == self.noises.len() && self.pause.is_none();
-        if !is_over && self.redirect.apply(&packet.peer).port != DNS {
+        if !is_over && packet.peer.port != DNS {
             ready!(self.poll_noise(cx, &packet.peer))?;
         }
         self.inner.poll_send(cx, packet)

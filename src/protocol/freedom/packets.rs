@@ -8,7 +8,6 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tracing::trace;
 
-use super::Redirect;
 use super::names::Names;
 use super::rules::Gate;
 use crate::dns;
@@ -18,7 +17,6 @@ use crate::io::{BindUdp, Packet, Packets, Udp, scratch};
 /// where the request named a domain.
 pub(super) struct Sockets {
     bind: BindUdp,
-    redirect: Redirect,
     gate: Option<Gate>,
     v4: Option<Udp>,
     v6: Option<Udp>,
@@ -30,15 +28,9 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn new(
-        bind: BindUdp,
-        lookup: dns::Lookup,
-        redirect: Redirect,
-        gate: Option<Gate>,
-    ) -> Self {
+    pub(super) fn new(bind: BindUdp, lookup: dns::Lookup, gate: Option<Gate>) -> Self {
         Self {
             bind,
-            redirect,
             gate,
             v4: None,
             v6: None,
@@ -86,8 +78,7 @@ impl Packets for Sockets {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
-        let to = self.redirect.apply(&packet.peer);
-        let Some(peer) = ready!(self.names.poll_resolve(&to, cx)) else {
+        let Some(peer) = ready!(self.names.poll_resolve(&packet.peer, cx)) else {
             return Poll::Ready(Ok(()));
         };
         if self.gate.as_ref().is_some_and(|gate| !gate.lets(peer)) {
@@ -141,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_go_to_many_peers_of_both_families_and_answers_come_back() {
-        let mut sockets = open(Redirect::default());
+        let mut sockets = open();
         for bind in ["127.0.0.1:0", "[::1]:0"] {
             let peer = UdpSocket::bind(bind).await.unwrap();
             let at: Destination = peer.local_addr().unwrap().into();
@@ -162,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_came_first_is_woken_by_the_first_socket() {
-        let mut sockets = open(Redirect::default());
+        let mut sockets = open();
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at: Destination = peer.local_addr().unwrap().into();
         let mut name = at.clone();
@@ -184,24 +175,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn redirect_and_losses_do_not_end_the_association() {
+    async fn losses_do_not_end_the_association() {
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut sockets = open(Redirect {
-            host: None,
-            port: Some(peer.local_addr().unwrap().port()),
-        });
-        send(&mut sockets, &"127.0.0.1:1".parse().unwrap(), &[0; 65535]).await;
+        let mut sockets = open();
+        let to: Destination = peer.local_addr().unwrap().into();
+        send(&mut sockets, &to, &[0; 65535]).await;
         send(
             &mut sockets,
             &"no-such-name.invalid:1".parse().unwrap(),
             b"x",
         )
         .await;
-        send(&mut sockets, &"127.0.0.1:1".parse().unwrap(), b"x").await;
+        send(&mut sockets, &to, b"x").await;
         assert_eq!(peer.recv_from(&mut [0; 4]).await.unwrap().0, 1);
     }
 
-    fn open(redirect: Redirect) -> Sockets {
+    fn open() -> Sockets {
         let bind: BindUdp = Arc::new(|peer: SocketAddr| {
             let any = if peer.is_ipv4() {
                 "0.0.0.0:0"
@@ -212,7 +201,7 @@ mod tests {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket).map(Udp::from)
         });
-        Sockets::new(bind, dns::Lookup::System, redirect, None)
+        Sockets::new(bind, dns::Lookup::System, None)
     }
 
     async fn send(sockets: &mut Sockets, peer: &Destination, data: &[u8]) {
