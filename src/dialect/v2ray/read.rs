@@ -1,5 +1,6 @@
 //! The top level, in the order in which its parts need each other.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use super::{
 };
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
-use crate::config::{self, Config, Draft, Inbound, Outbound, Through, traps};
-use crate::dialect::v2ray::json::{Kind, Node, Object};
+use crate::config::{self, Config, Draft, Inbound, Listen, Outbound, Through, traps};
+use crate::dialect::v2ray::json::{Kind, Node, Object, is_spelling_of};
 use crate::matching::{Geodata, geodata};
-use crate::protocol::{OutboundSettings, blackhole};
+use crate::protocol::{InboundSettings, OutboundSettings, blackhole};
 use crate::routing::{Settings, Target};
 use crate::transport;
 
@@ -36,6 +37,13 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         let port = old_port.as_ref().filter(|_| i == 0);
         let before = report.count();
         let part = node.object().and_then(|o| inbound::read(o, port));
+        if part.as_ref().is_some_and(leads_nowhere)
+            && !tag_in(node.value).is_some_and(|tag| has_rule_for(&root, &tag))
+        {
+            let text = "`address` is missing, or `followRedirect` for a transparent proxy, or a rule with this `inboundTag`, as for an API";
+            let settings = Node::at(node.path.key("settings"), node.value, report);
+            settings.dead(text);
+        }
         if report.forgive(before, forgiven, "THE INBOUND IS LEFT OUT") {
             left_out.extend(tag_in(node.value));
             continue;
@@ -262,6 +270,43 @@ pub(super) fn elements<'a>(
     nodes.extend(root.array(more));
     nodes.extend(root.array(all));
     nodes
+}
+
+/// Whether nothing is said of where an inbound leads, and what comes in would come in again, as often as there are descriptors.
+fn leads_nowhere(inbound: &Inbound) -> bool {
+    let InboundSettings::Dokodemo(door) = &inbound.protocol else {
+        return false;
+    };
+    let comes_again = match inbound.listen {
+        Listen::Ip(ip) => {
+            let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            ip.is_unspecified() || loopback.contains(&ip.to_canonical())
+        }
+        _ => true,
+    };
+    let port = door.to.as_ref().map(|to| to.port);
+    comes_again && door.loopback && port == Some(0) && door.port_map.is_empty()
+}
+
+/// Whether a rule asks for an inbound by its tag.
+fn has_rule_for(root: &Object, tag: &str) -> bool {
+    fn names(value: &Value, tag: &str) -> bool {
+        match value {
+            Value::Object(map) => map.iter().any(|(key, value)| {
+                let is_key = is_spelling_of(key, "inboundTag");
+                let is_this = |value: &Value| value.as_str() == Some(tag);
+                let all = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                is_key && (is_this(value) || all.iter().any(is_this)) || names(value, tag)
+            }),
+            Value::Array(items) => items.iter().any(|item| names(item, tag)),
+            _ => false,
+        }
+    }
+    let parts = ["routing", "router"].map(|key| root.get(key));
+    parts
+        .into_iter()
+        .flatten()
+        .any(|node| names(node.value, tag))
 }
 
 /// The tags of parts of V2Ray that stand in for an inbound or an outbound and are not built.
