@@ -8,7 +8,7 @@ use super::past::Past;
 use super::{Problems, bypass, selector};
 use crate::address::Destination;
 use crate::config::{Outbound, Through};
-use crate::dialect::tree::{At, Node};
+use crate::dialect::tree::Node;
 use crate::protocol::{OutboundSettings, freedom};
 use crate::report::Place;
 use crate::routing::{BalancerSettings, Target};
@@ -39,13 +39,21 @@ pub(super) fn lead(node: &Node, lead: Lead<'_>, root: &Node, made: &mut Made, pr
     let ends = chain.as_ref().map(|chain| chain.ends.clone());
     let mut target = chain.map_or_else(|| to(DIRECT), |chain| chain.target);
     if targets.len() > 1 {
+        let several = ends.as_ref().is_some_and(|ends| ends.len() > 1);
+        let bypass = bypasses(node)
+            .next()
+            .or(past.first().map(|past| &past.bypass));
+        if several {
+            let text = "several targets behind a chain whose hops have several nodes are not built";
+            problems.error(&node.at, text);
+        }
+        if let Some(bypass) = bypass {
+            let text = "a bypass beside several targets is not built: which of them it is compared with is not known";
+            problems.error(&bypass.at, text);
+        }
         let selector = node.get("forwarder").and_then(|node| node.get("selector"));
-        let ways = Targets {
-            all: targets,
-            by: ends.unwrap_or_default(),
-            at: &node.at,
-        };
-        target = spread(name, ways, selector, made, problems);
+        let through = ends.as_ref().and_then(|ends| ends.first());
+        target = spread(name, targets, through, selector, made, problems);
     }
     if retries > 0 {
         target = again(name, &target, retries, made);
@@ -139,37 +147,16 @@ pub(super) fn no_bypass(node: &Node, chain: Option<&Chain>, problems: &Problems)
     }
 }
 
-/// Several targets of a service, and what leads to each of them: the ends of a chain, or nothing.
-struct Targets<'a> {
-    all: &'a [Destination],
-    by: Vec<Arc<str>>,
-    at: &'a At,
-}
-
-/// More ways than anybody has written down.
-const MAX_WAYS: usize = 1024;
-
-/// An outbound for each target and each way there, and one that chooses.
+/// Several targets: an outbound for each, which goes through the end of the chain, if there is one; and one that chooses.
 fn spread(
     name: &str,
-    targets: Targets<'_>,
+    targets: &[Destination],
+    through: Option<&Arc<str>>,
     selector: Option<&Node>,
     made: &mut Made,
     problems: &Problems,
 ) -> Target {
-    let Targets { all, by, at } = targets;
-    if all.len() * by.len() > MAX_WAYS {
-        let text = format!("there are more than {MAX_WAYS} ways to its targets");
-        problems.error(at, &text);
-    }
-    let ways = match by.is_empty() {
-        true => vec![None],
-        false => by.into_iter().map(Some).collect(),
-    };
-    let each = all
-        .iter()
-        .flat_map(|to| ways.iter().map(move |by| (to, by)));
-    for (n, (target, by)) in each.take(MAX_WAYS).enumerate() {
+    for (n, target) in targets.iter().enumerate() {
         let redirect = freedom::Redirect {
             host: Some(target.host.clone()),
             port: Some(target.port),
@@ -179,9 +166,9 @@ fn spread(
             ..freedom::OutboundSettings::default()
         };
         let tag = format!("{name}>{n}/");
-        let through = by.clone().map(|tag| Through {
+        let through = through.map(|tag| Through {
             at: Place::default(),
-            tag,
+            tag: tag.clone(),
         });
         made.outbounds.push(Outbound {
             through,
