@@ -87,6 +87,38 @@ async fn proxies_and_rules_of_providers_are_fetched() {
     }
 }
 
+/// The most usual file: nobody is known before the provider is, so it is fetched straight.
+#[tokio::test]
+async fn a_file_with_nothing_but_a_provider_runs() {
+    for peer in [Mihomo, Mobula] {
+        let (far, socks) = (Far::new().await, free_port());
+        let node = json!({
+            "name": "node", "type": "vmess", "server": "127.0.0.1", "port": far.port, "uuid": ID, "alterId": 0,
+            "cipher": "auto", "network": "ws", "ws-opts": {"path": "/ray"},
+        });
+        let (at, _told) = web(vec![("/nodes", json!({"proxies": [node]}).to_string())]);
+        let config = json!({
+            "mixed-port": socks, "mode": "rule", "find-process-mode": "off",
+            "proxy-providers": {"far": {"type": "http", "url": format!("http://{at}/nodes"), "path": "./n.yaml"}},
+            "proxy-groups": [{"name": "all", "type": "select", "use": ["far"]}],
+            "rules": ["MATCH,all"],
+        });
+        let mut stage = Stage::new();
+        run(&mut stage, peer, &config, socks).await;
+        // mihomo listens before it has fetched anything.
+        let until = Instant::now() + traffic::LIMIT;
+        loop {
+            let target = traffic::says("here").await;
+            let _ = traffic::line(socks, &To::Ip(target)).await;
+            if far.carried(target) {
+                break;
+            }
+            assert!(Instant::now() < until, "{peer:?}: nothing goes by the node");
+        }
+        assert!(!far.carried(at), "{peer:?}");
+    }
+}
+
 /// A list that is fetched straight says where sessions go.
 #[tokio::test]
 async fn lists_of_sing_box_are_fetched_straight() {

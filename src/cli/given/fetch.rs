@@ -183,13 +183,6 @@ async fn connect(url: &Url, reach: Reach<'_>) -> Result<Link, String> {
         return Err(REFUSED.to_owned());
     }
     if let Some((outlets, inbound)) = reach.outlets {
-        // A name is looked up by whoever is at the other end.
-        if let Host::Ip(ip) = &url.to().host
-            && reach.is_remote
-            && is_private(&geodata::private(), ip)
-        {
-            return Err(REFUSED.to_owned());
-        }
         let link = outlets.open(inbound, url.to()).await;
         return link.map_err(|e| e.to_string());
     }
@@ -205,8 +198,28 @@ async fn connect(url: &Url, reach: Reach<'_>) -> Result<Link, String> {
 const REFUSED: &str =
     "what was fetched names pages by `https` alone, and none of a private network";
 
-fn is_private(private: &[IpNet], ip: &IpAddr) -> bool {
-    private.iter().any(|net| net.contains(&ip.to_canonical()))
+/// Whether an address may lead to this machine or its network, by what stands in it as well: `::` is this machine, and some of
+/// IPv6 have one of IPv4 inside (RFC 4291, RFC 6052, RFC 3056).
+fn is_near(private: &[IpNet], ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let inner = match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => match ip.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0, 0, 0, 0, 0, 0, a, b] => Some((a, b)),
+            [0x2002, a, b, ..] => Some((a, b)),
+            [0x64, 0xff9b, 1, ..] | [0xfec0..=0xfeff, ..] => return true,
+            _ => None,
+        },
+    };
+    let inner = inner.map(|(a, b)| {
+        let bytes = (u32::from(a) << 16) | u32::from(b);
+        IpAddr::V4(bytes.into())
+    });
+    let is_named = |ip: &IpAddr| private.iter().any(|net| net.contains(ip));
+    ip.is_unspecified()
+        || ip.is_multicast()
+        || is_named(&ip)
+        || inner.is_some_and(|ip| ip.is_unspecified() || is_named(&ip))
 }
 
 /// An address of the place, where it has one that is nobody's own.
@@ -221,7 +234,7 @@ async fn outside(url: &Url) -> Result<Destination, String> {
         }
     };
     let private = geodata::private();
-    let ip = found.into_iter().find(|ip| !is_private(&private, ip));
+    let ip = found.into_iter().find(|ip| !is_near(&private, *ip));
     let ip = ip.ok_or_else(|| REFUSED.to_owned())?;
     Ok(Destination::new(Host::Ip(ip), to.port))
 }
@@ -291,6 +304,12 @@ mod tests {
             "https://127.0.0.1:8443/",
             "https://[::ffff:10.0.0.1]/",
             "https://localhost/",
+            "https://[::]/",
+            "https://[64:ff9b::a00:1]/",
+            "https://[2002:c0a8:1::]/",
+            "https://[fec0::1]/",
+            "https://[ff02::1]/",
+            "https://127.1/",
         ] {
             let url = parsed(url).unwrap();
             assert!(outside(&url).await.is_err(), "{:?}", url.to());

@@ -12,12 +12,9 @@ use tokio::time::timeout;
 use super::bytes_of_file;
 use super::fetch::{Reach, answer, within};
 use super::socket::Asked;
-use crate::address::{Destination, Host};
 use crate::app::Outlets;
-use crate::config::{Config, Outbound};
+use crate::config::Config;
 use crate::dialect::form::{self, Form, Outside, Page, Way};
-use crate::matching::geodata;
-use crate::protocol::{OutboundSettings, blackhole};
 use crate::report::Message;
 
 /// For what is given itself.
@@ -88,9 +85,15 @@ pub(in crate::cli) fn read(
     }
     match first {
         Ok(read) => pages.fetch_through(read.config, waiting),
+        // Where nothing leads out yet, rules lead nowhere else either: mihomo's groups without members go straight there.
         Err(_) => {
-            let text = "it is not fetched: nothing here leads out without it";
-            pages.fail(waiting, text);
+            let (by_rules, by_names): (Vec<Page>, _) =
+                waiting.into_iter().partition(|page| page.way == Way::Rules);
+            pages.fetch_straight(by_rules);
+            pages.fail(
+                by_names,
+                "it is not fetched: nothing here leads out without it",
+            );
         }
     }
     pages.outside(false, |outside| form::read_as(form, text, name, outside))
@@ -129,10 +132,16 @@ impl Pages {
             if self.asked.get() > MOST_PAGES {
                 let text = format!("no more than {MOST_PAGES} are fetched");
                 self.found.borrow_mut().insert(page.clone(), Err(text));
-            } else if page.way == Way::Straight {
-                straight.push(page.clone());
             } else {
-                self.waiting.borrow_mut().push(page.clone());
+                match (&page.way, self.is_remote) {
+                    (Way::Straight, _) | (Way::Rules, true) => straight.push(page.clone()),
+                    // By whatever servers a stranger says, it could be asked for in this network.
+                    (Way::By(_), true) => {
+                        let text = "it is not fetched: what was fetched itself has nothing fetched by its own servers";
+                        self.fail(vec![page.clone()], text);
+                    }
+                    (_, false) => self.waiting.borrow_mut().push(page.clone()),
+                }
             }
         }
         self.fetch_straight(straight);
@@ -160,15 +169,7 @@ impl Pages {
     }
 
     /// Fetches each by the way out that it is meant to go.
-    fn fetch_through(&self, mut config: Config, pages: Vec<Page>) {
-        let is_remote = self.is_remote;
-        if is_remote {
-            // Not from here to wherever a stranger says.
-            for outbound in config.outbounds.iter_mut().filter(|one| is_near(one)) {
-                outbound.protocol =
-                    OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
-            }
-        }
+    fn fetch_through(&self, config: Config, pages: Vec<Page>) {
         let asked = pages.clone();
         let fetched = aside(async move {
             let rules = config.routing.rules.iter();
@@ -191,7 +192,7 @@ impl Pages {
                     ));
                 }
                 let reach = Reach {
-                    is_remote,
+                    is_remote: false,
                     outlets: Some((outlets, &inbound)),
                 };
                 within(PAGE_LIMIT, &page, reach).await
@@ -220,18 +221,6 @@ impl Pages {
     }
 }
 
-/// Whether an outbound leads straight to its targets, or to this machine or its network.
-fn is_near(outbound: &Outbound) -> bool {
-    let private = geodata::private();
-    let is_private = |to: &Destination| match &to.host {
-        Host::Ip(ip) => private.iter().any(|net| net.contains(&ip.to_canonical())),
-        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
-    };
-    matches!(outbound.protocol, OutboundSettings::Freedom(_))
-        || outbound.transport.stays_here()
-        || outbound.protocol.servers().into_iter().any(is_private)
-}
-
 /// Runs what waits for others by a thread of its own, so that it may be called from anywhere.
 fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     let working = thread::spawn(move || {
@@ -245,27 +234,4 @@ fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> R
     working
         .join()
         .unwrap_or_else(|_| Err("it was given up".to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stranger_s_pages_go_by_no_way_of_this_network() {
-        let near = |link: &str| {
-            let read = form::read(link, "x", Outside::NOTHING).unwrap();
-            is_near(&read.config.outbounds[0])
-        };
-        for (server, expected) in [
-            ("192.168.0.1", true),
-            ("[::ffff:127.0.0.1]", true),
-            ("LocalHost", true),
-            ("9.9.9.9", false),
-            ("a.example", false),
-        ] {
-            let link = format!("trojan://p@{server}:443");
-            assert_eq!(near(&link), expected, "{server}");
-        }
-    }
 }

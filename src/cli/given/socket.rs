@@ -24,7 +24,8 @@ impl Asked {
             let there = fs::metadata(path);
             there.is_ok_and(|there| there.file_type().is_socket())
         };
-        if is_path && !is_socket(text) && (!text.contains(":/") || Path::new(text).exists()) {
+        let is_file = Path::new(text).exists() && !is_socket(text);
+        if is_file || is_path && !is_socket(text) && !text.contains(":/") {
             return None;
         }
         let canonical = older.map(|place| place.replacen(".sock/", ".sock:/", 1));

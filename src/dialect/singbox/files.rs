@@ -64,8 +64,11 @@ fn usual(root: &Node) -> Option<String> {
     let named = root.get("route").and_then(|route| route.get("final"));
     let first = root.get("outbounds").map(Node::items).unwrap_or_default();
     let first = first.first().and_then(|one| one.get("tag"));
-    let named = named.or(first)?.as_text();
-    named.map(str::to_owned)
+    fn text(node: Option<&Node>) -> Option<&str> {
+        let text = node.and_then(Node::as_text);
+        text.filter(|text| !text.is_empty())
+    }
+    text(named).or(text(first)).map(str::to_owned)
 }
 
 /// The outbounds that lead straight to their targets, and the selectors whose choice these are.
