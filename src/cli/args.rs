@@ -267,9 +267,10 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
 
 /// Go's switches may have a value: `-reset=false` is as good as nothing, and `-reset=true` is `-reset`.
 fn is_switched_off(arg: &mut OsString) -> bool {
-    const SWITCHES: [&str; 8] = [
+    const SWITCHES: [&str; 9] = [
         "all",
         "append",
+        "dump",
         "include-traffic",
         "json",
         "regexp",

@@ -104,6 +104,7 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         grace: Duration::from_secs(2),
         parent: None,
         cannot_start: CANNOT_START,
+        cannot_log: CANNOT_START,
     };
     run::serve(config, &loaded.warnings, &ending, &again, || ())
 }

@@ -61,6 +61,7 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         grace: Duration::ZERO,
         parent,
         cannot_start: CANNOT_START,
+        cannot_log: CANNOT_START,
     };
     run::serve(config, &loaded.warnings, &ending, &Again::Never, || ())
 }

@@ -39,6 +39,12 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
         }
     };
     if inputs.is_empty() {
+        if args.dump {
+            let text = "there is no config to print, give one with `-c FILE`";
+            tell_failure(text);
+            eprintln!("{text}");
+            return ExitCode::from(BAD_CONFIG);
+        }
         return example();
     }
     let options = args.config.options();
@@ -142,6 +148,8 @@ pub(super) struct Ending {
     pub(super) parent: Option<Parent>,
     /// The exit code when it cannot start.
     pub(super) cannot_start: u8,
+    /// And when its log files cannot be opened.
+    pub(super) cannot_log: u8,
 }
 
 /// A service that nobody else's life is about.
@@ -150,6 +158,8 @@ pub(super) const ALONE: Ending = Ending {
     parent: None,
     // V2Ray's -1.
     cannot_start: 255,
+    // V2Ray opens its logs as it reads the config.
+    cannot_log: BAD_CONFIG,
 };
 
 /// Starts, waits for a signal, and stops; `started` is called when all is listened on. By `again` the config can be read
@@ -182,7 +192,7 @@ fn tell_failure(text: impl fmt::Display) {
 /// Why a service does not start.
 struct Failed {
     text: String,
-    /// The exit code, where it is the same however the service was to end.
+    /// The exit code, where it is another than that of what cannot start.
     code: Option<u8>,
 }
 
@@ -200,10 +210,9 @@ fn served(
     again: &Again<'_>,
     started: impl FnOnce(),
 ) -> Result<(), Failed> {
-    // V2Ray opens its logs as it reads the config.
     let waiting = log::start(&config.log).map_err(|text| Failed {
         text,
-        code: (ending.cannot_start == ALONE.cannot_start).then_some(BAD_CONFIG),
+        code: Some(ending.cannot_log),
     })?;
     for warning in waiting {
         // The log itself may be what does not open.

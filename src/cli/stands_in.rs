@@ -31,8 +31,9 @@ impl Original {
         let name = program.file_name()?.to_str()?.to_ascii_lowercase();
         match &*name {
             "rw-core" => Some(Self::Xray),
+            name if name.contains("plugin") => None,
             name if name.contains("xray") => Some(Self::Xray),
-            name if name.contains("v2ray") && !name.contains("plugin") => Some(Self::V2ray),
+            name if name.contains("v2ray") => Some(Self::V2ray),
             _ => None,
         }
     }
@@ -80,6 +81,7 @@ mod tests {
             ("v2ray", Some(Original::V2ray)),
             ("v2raya_core", Some(Original::V2ray)),
             ("v2ray-plugin", None),
+            ("xray-plugin", None),
             ("xray/mobula", None),
             ("mobula", None),
         ] {

@@ -1,10 +1,11 @@
 //! `mobula test`: whether a config is good, and if not all that is wrong with it.
 
 use std::fs::{self, OpenOptions};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
+use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
 use super::args::TestArgs;
@@ -33,7 +34,13 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
     let mut meant = load(&inputs, args.config.options());
     if let Some(config) = &meant.loaded.config {
         let unopened = unopened_logs(config);
-        meant.loaded.warnings.extend(unopened);
+        match args.config.strict && !unopened.is_empty() {
+            true => {
+                meant.loaded.errors.extend(unopened);
+                meant.loaded.config = None;
+            }
+            false => meant.loaded.warnings.extend(unopened),
+        }
     }
     match args.json {
         true => say_to_editors(
@@ -60,11 +67,18 @@ fn unopened_logs(config: &Config) -> Vec<Message> {
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
         let opened = match fs::metadata(path) {
-            Ok(there) if there.is_file() => OpenOptions::new().append(true).open(path).map(|_| ()),
+            Ok(there) if there.is_file() || there.is_dir() => {
+                OpenOptions::new().append(true).open(path).map(|_| ())
+            }
             // A pipe waits for its reader.
             Ok(_) => Ok(()),
-            Err(_) => fs::metadata(folder.unwrap_or(Path::new("."))).map(|_| ()),
+            Err(_) => match fs::metadata(folder) {
+                Ok(there) if !there.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+                Ok(_) => access(folder, AccessFlags::W_OK).map_err(io::Error::from),
+                Err(e) => Err(e),
+            },
         };
         if let Err(e) = opened {
             let (path, e) = (path.display(), system_words(&e));
@@ -106,7 +120,7 @@ fn for_people(meant: &Meant) {
 
 /// As [`show`], where a person reads it. A file of another program's may be one line with all its keys.
 pub(super) fn show_to_person(message: &Message) {
-    if std::io::stderr().is_terminal() {
+    if io::stderr().is_terminal() {
         show(message);
     }
 }

@@ -167,7 +167,7 @@ impl Resolver {
                 Err(failure) => {
                     debug!("dns: {server} {failure}");
                     failures.push(format!("{server} {failure}"));
-                    is_filtered = matches!(failure, Failure::Unexpected(..));
+                    is_filtered |= matches!(failure, Failure::Unexpected(..));
                     if server.settings.is_last {
                         break;
                     }
