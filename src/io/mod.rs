@@ -91,6 +91,12 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         false
     }
 
+    /// Whether others wait for whoever reads this link, who share a connection with it. They may have to be told from one who has
+    /// stopped by how often he takes something.
+    fn holds_up_others(&self) -> bool {
+        false
+    }
+
     /// Writes `buf` from [`HEADROOM`] on, as `poll_write` does. A layer that frames what it is given may do so
     /// in place: the room in front and what it takes are its own to change, what it leaves is not.
     fn poll_write_in_place(
@@ -257,6 +263,15 @@ impl Link {
         .await
     }
 
+    /// So many bytes at most lie in the socket and are not on their way, however much room it has: whoever writes hears each time
+    /// that the peer takes some.
+    pub fn bound_unsent(&self, bytes: u32) {
+        if let Some(stream) = self.socket() {
+            // A system that refuses has whoever writes hear of it less often, no more.
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+        }
+    }
+
     /// Ends a link that nothing more can be done with, as its layers' protocols ask.
     pub async fn close(mut self) {
         self.finished();
@@ -349,6 +364,13 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => io.end_cuts_off(),
             Self::Other(io) => io.end_cuts_off(),
+        }
+    }
+
+    fn holds_up_others(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Other(io) => io.holds_up_others(),
         }
     }
 

@@ -332,6 +332,10 @@ impl<A: Answer> Io for BareStream<A> {
         self.inner.end_cuts_off()
     }
 
+    fn holds_up_others(&self) -> bool {
+        self.inner.holds_up_others()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_header(cx))?;

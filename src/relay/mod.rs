@@ -35,6 +35,10 @@ use direction::{Direction, End, Progress, State};
 /// How long the peers get to answer our goodbye once both directions are over.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// What may lie in a socket for a peer who takes little while others wait for him: one who takes a read of ours in ten seconds is
+/// known to go on.
+const UNSENT: u32 = 256 * 1024;
+
 /// A running tunnel; a future that ends with it.
 pub struct Relay {
     client: Link,
@@ -99,6 +103,11 @@ impl Relay {
         }
         client.begun();
         target.begun();
+        for (from, to) in [(&client, &target), (&target, &client)] {
+            if from.holds_up_others() {
+                to.bound_unsent(UNSENT);
+            }
+        }
         Self {
             client,
             target,

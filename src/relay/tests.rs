@@ -3,8 +3,10 @@
 use super::*;
 use crate::io::splice;
 use crate::policy::Seconds;
+use crate::smux;
 use crate::testing::tcp_pair;
 use crate::transport::ws::{WsStream, codec::Role};
+use socket2::SockRef;
 use std::future::poll_fn;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
@@ -335,4 +337,20 @@ fn tunnel_with(
     let (target, b) = duplex(capacity);
     let relay = Relay::new(Link::other(a), Link::other(b), first.to_vec(), allowance);
     (client, target, relay)
+}
+
+/// One who takes little is told from one who has stopped by how often he takes something.
+#[tokio::test]
+async fn little_lies_in_a_socket_for_which_others_wait() {
+    let (near, _far) = duplex(1024);
+    let (opener, carried) = smux::client(Link::other(near), smux::Settings::default());
+    crate::io::spawn(carried);
+    let plain = Link::other(duplex(1024).0);
+    // Nothing else was asked of a socket: the system has 0, which is its own default.
+    for (from, expected) in [(opener.open().unwrap(), UNSENT), (plain, 0)] {
+        let (target, _peer) = tcp_pair().await;
+        let socket = SockRef::from(&target).try_clone().unwrap();
+        let _relay = Relay::new(from, Link::Tcp(target), Vec::new(), Allowance::default());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), expected);
+    }
 }

@@ -130,6 +130,11 @@ impl Io for SmuxStream {
         !self.handle.half_closes()
     }
 
+    /// Without a window its reader does.
+    fn holds_up_others(&self) -> bool {
+        !self.handle.has_windows()
+    }
+
     /// A stream whose session has ended breaks off with an error.
     fn goodbye(&self) -> Goodbye {
         Goodbye::Said

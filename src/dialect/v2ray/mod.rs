@@ -1,6 +1,6 @@
 //! V2Ray's and Xray's `config.json`, in the spelling of V2Ray 4 and of V2Ray 5.
 //!
-//! [`mod@load`] reads the files and merges them ([`merge`]), `read` goes through the top level with the words of
+//! [`mod@load`] reads the files and merges them ([`mod@merge`]), `read` goes through the top level with the words of
 //! [`json`], and each file beside it reads the settings of one room.
 
 mod api;

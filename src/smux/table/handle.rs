@@ -161,6 +161,11 @@ impl Handle {
         self.table.with(|state| state.end_writing(self.id))
     }
 
+    /// Whether each stream of the session has a window.
+    pub(crate) fn has_windows(&self) -> bool {
+        self.table.with(|state| state.has_windows())
+    }
+
     /// Whether the peer knows of ends of one direction.
     pub(crate) fn half_closes(&self) -> bool {
         self.table.with(|state| state.peer_half_closes)

@@ -349,6 +349,10 @@ impl Io for Inflating {
         self.inner.end_cuts_off()
     }
 
+    fn holds_up_others(&self) -> bool {
+        self.inner.holds_up_others()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_end(cx)
     }
