@@ -1,5 +1,6 @@
 //! HTTP proxy: CONNECT and plain requests (RFC 9110, section 7.6; RFC 9112, section 3.2).
 
+mod expected;
 mod head;
 mod inbound;
 pub(crate) mod lenient;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use super::inbound::{Body, MAX_HEADERS, Then, refusal};
-use super::{head, page};
+use super::{expected, head, page};
 use crate::address::Destination;
 use crate::http::head::has_token;
 use crate::io::{Link, pipe};
@@ -123,7 +123,7 @@ async fn send(
     // It ends with the response, or when the client goes away and drops the body.
     crate::io::spawn(connection.with_upgrades());
     sender
-        .send_request(request)
+        .send_request(expected::held_back(request))
         .await
         .inspect_err(|e| debug!(error = %e, "no response to a plain request"))
         .ok()
