@@ -34,6 +34,7 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
     let inputs = match inputs::find(&args.config) {
         Ok(inputs) => inputs,
         Err(text) => {
+            tell_failure(&text);
             eprintln!("{text}");
             return ExitCode::from(BAD_CONFIG);
         }
@@ -183,7 +184,7 @@ pub(super) fn serve(
 }
 
 /// Tells a panel why nothing starts: PasarGuard's node listens to the standard output alone, and for these words.
-fn tell_failure(text: impl fmt::Display) {
+pub(super) fn tell_failure(text: impl fmt::Display) {
     if Original::is_xray() {
         say(format_args!("Failed to start: {text}"));
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::TestArgs;
 use super::load::{Meant, load};
-use super::stands_in::Original;
+use super::run::tell_failure;
 use super::{BAD_CONFIG, inputs, say};
 use crate::cause::system_words;
 use crate::config::{Config, LogTarget};
@@ -27,6 +27,7 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
         }
         Ok(inputs) => inputs,
         Err(text) => {
+            tell_failure(&text);
             eprintln!("{text}");
             return ExitCode::from(BAD_CONFIG);
         }
@@ -100,10 +101,7 @@ fn for_people(meant: &Meant) {
         eprintln!("left out: {message}");
     }
     for error in &loaded.errors {
-        if Original::is_xray() {
-            // As Xray has it there.
-            say(format_args!("Failed to start: {error}"));
-        }
+        tell_failure(error);
         eprintln!("{error}");
         match meant.is_foreign {
             true => show_to_person(error),

@@ -227,9 +227,9 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
                 None => Instant::now() + NEVER,
             };
             let due = self.due();
-            let next = due.map_or(next, |due| due.min(next));
-            // Whatever is due, others have their turn.
-            self.timer.as_mut().reset(next.max(Instant::now() + TICK));
+            self.timer
+                .as_mut()
+                .reset(due.map_or(next, |due| due.min(next)));
         }
         Ok(())
     }
@@ -240,7 +240,8 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         self.burst.due().into_iter().chain(others).min()
     }
 
-    /// Gives back the room that frames took, where none wait. Those that do will see to it when they are gone.
+    /// Gives back the room that frames took, where none wait. Those that do will see to it when they are gone: what is due and stays
+    /// so would take every turn.
     fn rest(&mut self) {
         if self.rest_due.is_some_and(|due| due <= Instant::now()) {
             self.rest_due = None;
@@ -303,17 +304,22 @@ impl<D> Drop for Driver<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
     use tokio::time::advance;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_session_that_rests_holds_no_buffer() {
-        let (near, _far) = duplex(64 * 1024);
+    fn client(near: DuplexStream) -> (Driver<impl FnMut(Link) -> bool>, Arc<Table>) {
         let settings = Settings::default();
         let version = Some(settings.version);
         let table = Table::new(&settings, version, 1);
         let (decoder, link) = (Decoder::new(version), Link::other(near));
-        let mut driver = Driver::new(link, table.clone(), settings, decoder, |_| false);
+        let driver = Driver::new(link, table.clone(), settings, decoder, |_| false);
+        (driver, table)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_rests_holds_no_buffer() {
+        let (near, _far) = duplex(64 * 1024);
+        let (mut driver, table) = client(near);
         let mut handle = table.open().unwrap();
         let mut room = Vec::new();
         for (pause, is_busy) in [
@@ -341,11 +347,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_whose_peer_takes_nothing_sleeps() {
         let (near, mut far) = duplex(64 * 1024);
-        let settings = Settings::default();
-        let version = Some(settings.version);
-        let table = Table::new(&settings, version, 1);
-        let (decoder, link) = (Decoder::new(version), Link::other(near));
-        let mut driver = Driver::new(link, table.clone(), settings, decoder, |_| false);
+        let (mut driver, table) = client(near);
         let mut handle = table.open().unwrap();
         let mut polls = 0;
         let running = async {

@@ -47,11 +47,12 @@ pub(super) fn is_url(text: &str) -> bool {
 
 /// Where a request may go, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Reach<'a> {
-    /// A stranger has written where: it goes by `https`, and to no address of a private network.
-    pub(super) is_remote: bool,
-    /// The ways out of the config that names it, and the inbound that it comes from there.
-    pub(super) outlets: Option<(&'a Outlets, &'a str)>,
+pub(super) enum Reach<'a> {
+    Anywhere,
+    /// By `https`, and to no address of a private network: a stranger has written it.
+    Outside,
+    /// By the ways out of the config that names it, as from this inbound.
+    Through(&'a Outlets, &'a str),
 }
 
 /// Fetches a page within this time.
@@ -86,9 +87,9 @@ async fn follow(page: &Page, reach: Reach<'_>) -> Result<Vec<u8>, String> {
         let response = ask(link, &url, &own, credentials.as_ref()).await?;
         let status = response.status();
         if status.is_success() {
-            let longest = match reach.is_remote {
-                false => LONGEST,
-                true => LONGEST_OF_STRANGERS,
+            let longest = match reach {
+                Reach::Anywhere | Reach::Through(..) => LONGEST,
+                Reach::Outside => LONGEST_OF_STRANGERS,
             };
             return body(response, longest).await;
         }
@@ -179,16 +180,13 @@ fn wrong(name: &str) -> String {
 
 /// A stream to the place.
 async fn connect(url: &Url, reach: Reach<'_>) -> Result<Link, String> {
-    if reach.is_remote && !url.is_https() {
-        return Err(REFUSED.to_owned());
-    }
-    if let Some((outlets, inbound)) = reach.outlets {
-        let link = outlets.open(inbound, url.to()).await;
-        return link.map_err(|e| e.to_string());
-    }
-    let to = match reach.is_remote {
-        false => url.to().clone(),
-        true => outside(url).await?,
+    let to = match reach {
+        Reach::Anywhere => url.to().clone(),
+        Reach::Outside => outside(url).await?,
+        Reach::Through(outlets, inbound) => {
+            let link = outlets.open(inbound, url.to()).await;
+            return link.map_err(|e| e.to_string());
+        }
     };
     let sockopt = tcp::SockOpt::default();
     let stream = tcp::connect(&to, &Lookup::System, &sockopt).await;
@@ -224,6 +222,9 @@ fn is_near(private: &[IpNet], ip: IpAddr) -> bool {
 
 /// An address of the place, where it has one that is nobody's own.
 async fn outside(url: &Url) -> Result<Destination, String> {
+    if !url.is_https() {
+        return Err(REFUSED.to_owned());
+    }
     let to = url.to();
     let found: Vec<IpAddr> = match &to.host {
         Host::Ip(ip) => vec![*ip],

@@ -38,11 +38,7 @@ pub(super) fn fetch(url: &str) -> Fetched {
         headers: Vec::new(),
         way: Way::Straight,
     };
-    let reach = Reach {
-        is_remote: false,
-        outlets: None,
-    };
-    let fetched = aside(async move { within(LIMIT, &page, reach).await });
+    let fetched = aside(async move { within(LIMIT, &page, Reach::Anywhere).await });
     fetched.unwrap_or_else(Err)
 }
 
@@ -156,9 +152,9 @@ impl Pages {
         if pages.is_empty() {
             return;
         }
-        let reach = Reach {
-            is_remote: self.is_remote,
-            outlets: None,
+        let reach = match self.is_remote {
+            true => Reach::Outside,
+            false => Reach::Anywhere,
         };
         let asked = pages.clone();
         let fetched = aside(async move {
@@ -191,11 +187,7 @@ impl Pages {
                         "{at}: it is not fetched: `{name}` is not carried over"
                     ));
                 }
-                let reach = Reach {
-                    is_remote: false,
-                    outlets: Some((outlets, &inbound)),
-                };
-                within(PAGE_LIMIT, &page, reach).await
+                within(PAGE_LIMIT, &page, Reach::Through(outlets, &inbound)).await
             };
             join_all(asked.into_iter().map(one)).await
         });

@@ -171,8 +171,8 @@ async fn a_head_request_has_a_length_and_no_body() {
     expect(&mut client, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
 }
 
-#[tokio::test]
-async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+/// A client that waits to be asked for its body, its server, and the head that this one got.
+async fn holding_back_a_body() -> (DuplexStream, Link, String, mpsc::Receiver<Accepted>) {
     let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(
@@ -183,7 +183,14 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
         .unwrap();
     let mut sessions = many(accepted).await;
     let (_, mut server) = session(&mut sessions).await;
-    assert!(head(&mut server).await.contains("Content-Length: 4\r\n"));
+    let asked = head(&mut server).await;
+    (client, server, asked, sessions)
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let (mut client, mut server, asked, _sessions) = holding_back_a_body().await;
+    assert!(asked.contains("Content-Length: 4\r\n"));
     server
         .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
         .await
@@ -196,17 +203,8 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
 /// Whether the body is wanted is the server's to say.
 #[tokio::test]
 async fn who_is_refused_is_not_asked_for_a_body() {
-    let (mut client, accepted) = start(InboundSettings::default());
-    client
-        .write_all(
-            b"PUT http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\
-              Expect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-        )
-        .await
-        .unwrap();
-    let mut sessions = many(accepted).await;
-    let (_, mut server) = session(&mut sessions).await;
-    assert!(head(&mut server).await.contains("Expect: 100-continue\r\n"));
+    let (mut client, mut server, asked, _sessions) = holding_back_a_body().await;
+    assert!(asked.contains("Expect: 100-continue\r\n"));
     server
         .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
         .await
@@ -217,17 +215,7 @@ async fn who_is_refused_is_not_asked_for_a_body() {
 /// One that knows nothing of it says nothing, and nobody waits for ever.
 #[tokio::test]
 async fn a_server_that_says_nothing_of_a_body_gets_it() {
-    let (mut client, accepted) = start(InboundSettings::default());
-    client
-        .write_all(
-            b"PUT http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\
-              Expect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-        )
-        .await
-        .unwrap();
-    let mut sessions = many(accepted).await;
-    let (_, mut server) = session(&mut sessions).await;
-    head(&mut server).await;
+    let (mut client, mut server, _, _sessions) = holding_back_a_body().await;
     expect(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
     client.write_all(b"body").await.unwrap();
     expect_link(&mut server, "body").await;
