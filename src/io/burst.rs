@@ -1,9 +1,9 @@
 //! Fewer wake-ups while much is coming.
 //!
 //! A proxy that is faster than its peer is woken for every arrival, each a small part of what its buffer
-//! holds. While a direction brings [`RATE`] and more, its socket is asked to wake us for [`LOW_WATER`] bytes
-//! only (`SO_RCVLOWAT`, socket(7)). What is less than that, the end of a burst for one, waits for a timer: for
-//! [`PATIENCE`], and the millisecond or so that timers take. An end of the stream and an error wake us at once, and
+//! holds. While a direction brings [`LOW_WATER`] and more within [`PATIENCE`], its socket is asked to wake us for as much
+//! only (`SO_RCVLOWAT`, socket(7)), at most for [`HIGH_WATER`]. What is less than that, the end of a burst for one, waits for
+//! a timer: for [`PATIENCE`], and the millisecond or so that timers take. An end of the stream and an error wake us at once, and
 //! so does a receive buffer that is nearly full (Linux, `tcp_epollin_ready`).
 //!
 //! Who speaks by turns would wait for the timer with the end of each turn. So a wait must have brought [`WORTH_WAITING`]
@@ -30,15 +30,15 @@ const MAX_BACKOFF: u32 = BURST_START * 256;
 
 const LOW_WATER: usize = 192 * 1024;
 
+/// Beyond some reads at once nothing is won, and the system has the receive buffer grow to twice as much.
+const HIGH_WATER: usize = 4 * LOW_WATER;
+
 /// How long bytes below the mark may wait.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// Bytes a second that bring [`LOW_WATER`] within [`PATIENCE`].
-const RATE: usize = LOW_WATER * 1000 / PATIENCE.as_millis() as usize;
-
 /// What one direction has read lately. Flat, for every tunnel holds two.
 pub(crate) struct Burst {
-    /// When counting began; while the socket waits for [`LOW_WATER`] bytes, the last read.
+    /// When counting began; while the socket waits for many bytes, the last read.
     at: Option<Instant>,
     bytes: u32,
     /// No more are counted than there is room for; their mean is then less than any mark.
@@ -83,12 +83,13 @@ impl Burst {
             return;
         }
         let now = Instant::now();
-        let fast = f64::from(self.bytes) >= (now - began).as_secs_f64() * RATE as f64;
+        let rate = f64::from(self.bytes) / (now - began).as_secs_f64();
+        let mark = ((rate * PATIENCE.as_secs_f64()) as usize).min(HIGH_WATER);
         // Reads that are large anyway have nothing to win.
         let small = self.bytes / u32::from(self.reads) < LOW_WATER as u32;
         *self = Self::counted_to(self.enough);
-        if fast && small {
-            from.set_low_water(LOW_WATER);
+        if mark >= LOW_WATER && small {
+            from.set_low_water(mark);
             (self.at, self.waits) = (Some(now), true);
         }
     }
@@ -227,7 +228,7 @@ mod tests {
     /// Sends until the relay has noticed.
     async fn burst(client: &mut TcpStream, socket: &Socket, target: &mut TcpStream) {
         for _ in 0..16 * BURST_START / PIECE as u32 {
-            if low_water::get(socket) == LOW_WATER {
+            if low_water::get(socket) >= LOW_WATER {
                 return;
             }
             send(client, PIECE, target).await;
