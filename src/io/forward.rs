@@ -45,6 +45,11 @@ macro_rules! forward {
             self.$inner.end_cuts_off()
         }
     };
+    (@ $inner:ident say_end) => {
+        fn say_end(&mut self) {
+            self.$inner.say_end();
+        }
+    };
     (@ $inner:ident holds_up_others) => {
         fn holds_up_others(&self) -> bool {
             self.$inner.holds_up_others()

@@ -91,6 +91,9 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         false
     }
 
+    /// Says that there will be no more of us, in words that a peer passes over who does not know them.
+    fn say_end(&mut self) {}
+
     /// Whether others wait for whoever reads this link, who share a connection with it. They may have to be told from one who has
     /// stopped by how often he takes something.
     fn holds_up_others(&self) -> bool {
@@ -364,6 +367,13 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => io.end_cuts_off(),
             Self::Other(io) => io.end_cuts_off(),
+        }
+    }
+
+    fn say_end(&mut self) {
+        match self {
+            Self::Tcp(io) => io.say_end(),
+            Self::Other(io) => io.say_end(),
         }
     }
 

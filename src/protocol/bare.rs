@@ -7,7 +7,7 @@
 //! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for [`SILENCE`], or has
 //! ended too. A server that hears of an end sends no more of its answer; V2Ray's client, which knows no order in such
 //! an end, forgets what its application has not taken yet. A client tells of its end without a goodbye, for there may
-//! be an answer to come.
+//! be an answer to come; so does a gost's server, at once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -26,6 +26,10 @@ use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, forward, scr
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// The same behind the last byte of an answer, where the link has one end for both directions: what a client still sends may be cut
+/// off, as a gost does at once.
+const ANSWERED: Duration = Duration::from_millis(250);
 
 /// The same in the middle of its answer, where the link has one end for both directions and would cut the answer off.
 pub(super) const ANSWERING: Duration = Duration::from_secs(60);
@@ -169,10 +173,15 @@ impl<A: Answer> BareStream<A> {
         let Some(timer) = &mut self.untold else {
             return;
         };
+        if self.inner.half_closes() {
+            // The peer knows what it was told.
+            self.untold = None;
+            return;
+        }
         if moved {
-            let patience = match self.inner.end_cuts_off() {
-                true => ANSWERING,
-                false => SILENCE,
+            let patience = match (&self.role, self.inner.end_cuts_off()) {
+                (Role::Client(..), true) => ANSWERING,
+                (role, cuts_off) => patience(role, cuts_off),
             };
             timer.as_mut().reset(Instant::now() + patience);
         }
@@ -181,14 +190,22 @@ impl<A: Answer> BareStream<A> {
         }
         let inner = Pin::new(&mut self.inner);
         let told = match self.role {
-            Role::Server if !inner.end_cuts_off() => inner.poll_shutdown(cx),
-            Role::Client(..) | Role::Server => inner.poll_end(cx),
+            Role::Server => inner.poll_shutdown(cx),
+            Role::Client(..) => inner.poll_end(cx),
         };
         // A link that cannot take it now is asked again; one that broke tells its reader.
         if told.is_ready() {
             self.untold = None;
             self.left_silently = matches!(self.role, Role::Client(..));
         }
+    }
+}
+
+/// How long a peer may be silent until it is told of an end, which cuts off what it says or does not.
+fn patience<A>(role: &Role<A>, cuts_off: bool) -> Duration {
+    match (role, cuts_off) {
+        (Role::Server, true) => ANSWERED,
+        (Role::Server | Role::Client(..), _) => SILENCE,
     }
 }
 
@@ -313,8 +330,13 @@ impl<A: Answer> AsyncWrite for BareStream<A> {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        let cuts_off = this.inner.end_cuts_off();
+        if matches!(this.role, Role::Server) && !A::OWES_GOODBYE && !cuts_off {
+            return Pin::new(&mut this.inner).poll_end(cx);
+        }
+        this.inner.say_end();
         // Whoever reads looks after it. It may be a while until somebody does, so the timer is set going here.
-        let mut silence = Box::pin(sleep(SILENCE));
+        let mut silence = Box::pin(sleep(patience(&this.role, cuts_off)));
         let _ = silence.as_mut().poll(cx);
         this.untold = Some(silence);
         Poll::Ready(Ok(()))
@@ -330,6 +352,10 @@ impl<A: Answer> Io for BareStream<A> {
 
     fn end_cuts_off(&self) -> bool {
         self.inner.end_cuts_off()
+    }
+
+    fn say_end(&mut self) {
+        self.inner.say_end();
     }
 
     fn holds_up_others(&self) -> bool {

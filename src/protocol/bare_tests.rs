@@ -12,6 +12,20 @@ use super::*;
 struct Whole {
     stream: DuplexStream,
     ended: Arc<AtomicBool>,
+    /// The peer knows a word for the end of one direction, and has heard it.
+    knows: bool,
+    heard: bool,
+}
+
+impl Whole {
+    fn new(stream: DuplexStream) -> Self {
+        Self {
+            stream,
+            ended: Arc::default(),
+            knows: false,
+            heard: false,
+        }
+    }
 }
 
 impl AsyncRead for Whole {
@@ -37,14 +51,18 @@ impl AsyncWrite for Whole {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(cx)
     }
 }
 
 impl Io for Whole {
     fn half_closes(&self) -> bool {
-        false
+        self.heard
+    }
+
+    fn say_end(&mut self) {
+        self.heard = self.knows;
     }
 
     fn end_cuts_off(&self) -> bool {
@@ -60,11 +78,8 @@ impl Io for Whole {
 /// A client that has said all, its peer, and whether that was told.
 async fn asked() -> (Link, DuplexStream, Arc<AtomicBool>) {
     let (stream, mut peer) = duplex(64);
-    let ended = Arc::default();
-    let whole = Whole {
-        stream,
-        ended: Arc::clone(&ended),
-    };
+    let whole = Whole::new(stream);
+    let ended = Arc::clone(&whole.ended);
     let mut client = headless_client(Link::other(whole));
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
@@ -94,6 +109,42 @@ async fn an_answer_that_pauses_is_not_cut_off() {
 async fn who_waits_for_the_end_hears_of_it() {
     let (mut client, _peer, ended) = asked().await;
     let silence = timeout(2 * SILENCE, client.read(&mut [0])).await;
+    assert!(silence.is_err(), "{silence:?}");
+    assert!(ended.load(Ordering::SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knows_a_word_for_it_is_not_cut_off() {
+    let (stream, _peer) = duplex(64);
+    let whole = Whole {
+        knows: true,
+        ..Whole::new(stream)
+    };
+    let ended = Arc::clone(&whole.ended);
+    let mut client = headless_client(Link::other(whole));
+    client.shutdown().await.unwrap();
+    let silence = timeout(2 * ANSWERING, client.read(&mut [0])).await;
+    assert!(silence.is_err(), "{silence:?}");
+    assert!(!ended.load(Ordering::SeqCst));
+}
+
+/// As at a gost, where a connection that the target has closed is closed at once.
+#[tokio::test(start_paused = true)]
+async fn a_client_soon_hears_that_there_is_no_more_answer() {
+    let (stream, mut peer) = duplex(64);
+    let whole = Whole::new(stream);
+    let ended = Arc::clone(&whole.ended);
+    let mut server = headless_server(Link::other(whole));
+    server.write_all(b"answer").await.unwrap();
+    server.shutdown().await.unwrap();
+    // Who still says something is heard.
+    for _ in 0..8 {
+        tokio::time::sleep(ANSWERED / 2).await;
+        peer.write_all(b"more").await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(!ended.load(Ordering::SeqCst));
+    }
+    let silence = timeout(2 * ANSWERED, server.read(&mut [0])).await;
     assert!(silence.is_err(), "{silence:?}");
     assert!(ended.load(Ordering::SeqCst));
 }

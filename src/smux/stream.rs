@@ -125,6 +125,10 @@ impl Io for SmuxStream {
         Poll::Pending
     }
 
+    fn say_end(&mut self) {
+        self.handle.end_writing();
+    }
+
     /// FIN does.
     fn end_cuts_off(&self) -> bool {
         !self.handle.half_closes()

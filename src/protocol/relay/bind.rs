@@ -19,7 +19,7 @@ use super::stream::refused;
 use crate::address::Destination;
 use crate::cause::{self, Credentials};
 use crate::io::{Link, PacketStream, Packets, Prefixed, linger};
-use crate::protocol::bare::headless_server;
+use crate::protocol::bare::{headless_client, headless_server};
 
 /// How long a visitor's address may take to come: it is the first that a server says of one.
 const HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -57,7 +57,7 @@ pub fn introduction(visitor: SocketAddr) -> Vec<u8> {
 
 /// A stream towards a client, for a visitor. One that says all it has to say still hears the answer.
 pub fn towards_client(stream: Link) -> Link {
-    headless_server(stream)
+    headless_client(stream)
 }
 
 /// The datagrams of all visitors, at either end.

@@ -93,6 +93,10 @@ impl Io for SealedStream {
         self.inner.end_cuts_off()
     }
 
+    fn say_end(&mut self) {
+        self.inner.say_end();
+    }
+
     fn holds_up_others(&self) -> bool {
         self.inner.holds_up_others()
     }

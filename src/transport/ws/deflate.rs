@@ -349,6 +349,10 @@ impl Io for Inflating {
         self.inner.end_cuts_off()
     }
 
+    fn say_end(&mut self) {
+        self.inner.say_end();
+    }
+
     fn holds_up_others(&self) -> bool {
         self.inner.holds_up_others()
     }

@@ -9,7 +9,8 @@
 //! may say 1001 and mean no more than that: a browser does when it leaves the page.
 //!
 //! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
-//! that is over too, and at once if the connection has ended with it.
+//! that is over too, and at once if the connection has ended with it. A connection that ends without a close frame may be half-closed,
+//! and has [`HALF_CLOSED`].
 //!
 //! A page of ours in a browser stands for the peer behind it, and may not say most codes below 3000: it adds
 //! 2000 to them. 1006 among them is a peer that is gone without a word.
@@ -51,6 +52,9 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// V2Ray's default `downlinkOnly`.
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The same for a peer whose connection has ended without a close frame: a gost has half-closed it, and waits so long.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
 
 pub(super) const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
@@ -110,9 +114,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             return Ok(());
         }
         if self.poll_hung_up(cx).is_pending() {
+            let patience = match self.gone {
+                true => HALF_CLOSED,
+                false => FAREWELL,
+            };
             let timer = self
                 .close_grace
-                .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+                .get_or_insert_with(|| Box::pin(sleep(patience)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Ok(());
             }
