@@ -465,6 +465,36 @@ async fn an_outbound_with_a_strategy_asks_its_server_for_addresses() {
     }
 }
 
+/// The name is known here alone, and nobody else is to hear it.
+#[tokio::test]
+async fn datagrams_that_another_outbound_sends_on_go_to_addresses() {
+    let echo = traffic::udp_echo().await;
+    let mut stage = Stage::new();
+    let port = free_port();
+    let vmess = Vmess::ws();
+    let server = vmess.server(Peer::V2ray445, port);
+    stage.run(Peer::V2ray445, "server", &server, &[port]).await;
+    for peer in [Peer::Mobula, Peer::V2ray445] {
+        let socks = free_port();
+        let mut config = vmess.client(peer, socks, port);
+        config["dns"] = json!({"servers": ["localhost"], "hosts": {"only-here.test": "127.0.0.1"}});
+        config["outbounds"][0]["tag"] = "next".into();
+        let first = json!({
+            "protocol": "freedom", "settings": {"domainStrategy": "UseIP"}, "proxySettings": {"tag": "next"},
+        });
+        config["outbounds"].as_array_mut().unwrap().insert(0, first);
+        let name = format!("client-{peer:?}");
+        stage.run(peer, &name, &config, &[socks]).await;
+        let (_association, relay) = traffic::associate(socks).await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = To::Name("only-here.test", echo.port());
+        let asked = traffic::datagram(&to, b"question");
+        let mut buf = [0; 512];
+        let n = traffic::answered(&socket, relay, &asked, &mut buf).await;
+        assert!(buf[..n].ends_with(b"question"), "{peer:?}");
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A door on `door` that leads to a `dns` outbound, for questions to `to`.

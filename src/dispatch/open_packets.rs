@@ -159,17 +159,21 @@ impl Dispatcher {
         let limits = Some(self.limits(freedom.level()));
         let gate = freedom.gate(Network::Udp, entry, outbound.label());
         let Some(other) = self.through(outbound)? else {
-            let packets = freedom.packets(bind(outbound), self.lookup(outbound), gate);
+            let local = outbound.transport.sockopt.local();
+            let packets = freedom.packets(bind(outbound), local, self.lookup(outbound), gate);
             return Ok((packets, limits));
         };
-        let target = freedom.target(to);
+        let mut target = freedom.target(to);
+        let lookup = self.lookup(outbound);
+        if lookup.strategy() != Strategy::AsIs {
+            let found = lookup.resolve(&target).await?;
+            target = found.first().map_or(target, |addr| (*addr).into());
+        }
         let unasked = &Known::Unasked;
         let opening = Box::pin(self.open_packets(&other, &target, unasked, id, entry));
-        let (mut packets, others) = opening.await?;
-        if let Some(gate) = gate {
-            packets = freedom.gated(packets, self.lookup(outbound), gate);
-        }
-        packets = freedom.redirected(freedom.noisy(packets, self.lookup(outbound)));
+        let (packets, others) = opening.await?;
+        let packets = freedom.addressed(packets, lookup.clone(), gate);
+        let packets = freedom.redirected(freedom.noisy(packets, lookup));
         let packets = Counted::packets(packets, outbound.traffic().of_outbound());
         Ok((packets, both(others, limits)))
     }

@@ -139,7 +139,7 @@ async fn a_client_soon_hears_that_there_is_no_more_answer() {
     server.shutdown().await.unwrap();
     // Who still says something is heard.
     for _ in 0..8 {
-        tokio::time::sleep(ANSWERED / 2).await;
+        sleep(ANSWERED / 2).await;
         peer.write_all(b"more").await.unwrap();
         server.read_exact(&mut [0; 4]).await.unwrap();
         assert!(!ended.load(Ordering::SeqCst));

@@ -1,6 +1,6 @@
 //! freedom: straight to the target.
 
-mod gated;
+mod addressed;
 mod names;
 mod noise;
 mod packets;
@@ -8,6 +8,7 @@ mod redirected;
 mod rules;
 mod settings;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use noise::{Content, Family, LARGEST_DATAGRAM, MOST_NOISES, Noise};
@@ -66,8 +67,14 @@ impl Outbound {
     }
 
     /// Datagrams to anyone, or to those whom `gate` allows.
-    pub fn packets(&self, bind: BindUdp, lookup: Lookup, gate: Option<Gate>) -> Box<dyn Packets> {
-        let sockets = packets::Sockets::new(bind, lookup.clone(), gate);
+    pub fn packets(
+        &self,
+        bind: BindUdp,
+        local: Option<IpAddr>,
+        lookup: Lookup,
+        gate: Option<Gate>,
+    ) -> Box<dyn Packets> {
+        let sockets = packets::Sockets::new(bind, local, lookup.clone(), gate);
         self.redirected(self.noisy(Box::new(sockets), lookup))
     }
 
@@ -88,13 +95,22 @@ impl Outbound {
         }
     }
 
-    /// Datagrams that others send on: to those whom `gate` allows.
-    pub fn gated(&self, inner: Box<dyn Packets>, lookup: Lookup, gate: Gate) -> Box<dyn Packets> {
-        Box::new(gated::Gated::new(inner, lookup, gate))
+    /// Datagrams that another outbound sends on: to addresses where `lookup` says how names become some, and to those whom `gate`
+    /// allows.
+    pub fn addressed(
+        &self,
+        inner: Box<dyn Packets>,
+        lookup: Lookup,
+        gate: Option<Gate>,
+    ) -> Box<dyn Packets> {
+        match lookup.strategy() == Strategy::AsIs && gate.is_none() {
+            true => inner,
+            false => Box::new(addressed::Addressed::new(inner, lookup, gate)),
+        }
     }
 }
 
 /// Datagrams to anyone, as of an outbound without settings.
 pub fn packets(bind: BindUdp) -> Box<dyn Packets> {
-    Box::new(packets::Sockets::new(bind, Lookup::System, None))
+    Box::new(packets::Sockets::new(bind, None, Lookup::System, None))
 }

@@ -1,7 +1,7 @@
 //! The addresses of the names that one association sends to.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::dns;
 /// Each name is asked for once.
 pub(super) struct Names {
     lookup: dns::Lookup,
+    /// Our own address: of the target's only those of its family can be reached.
+    local: Option<IpAddr>,
     known: HashMap<Destination, SocketAddr>,
     resolving: Option<(Destination, Lookup)>,
 }
@@ -28,9 +30,10 @@ const MAX_NAMES: usize = 256;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
 impl Names {
-    pub(super) fn new(lookup: dns::Lookup) -> Self {
+    pub(super) fn new(lookup: dns::Lookup, local: Option<IpAddr>) -> Self {
         Self {
             lookup,
+            local,
             known: HashMap::new(),
             resolving: None,
         }
@@ -52,7 +55,10 @@ impl Names {
             Some((name, lookup)) if name == to => lookup,
             other => {
                 &mut other
-                    .insert((to.clone(), resolve(to.clone(), self.lookup.clone())))
+                    .insert((
+                        to.clone(),
+                        resolve(to.clone(), self.lookup.clone(), self.local),
+                    ))
                     .1
             }
         };
@@ -73,10 +79,11 @@ impl Names {
     }
 }
 
-fn resolve(to: Destination, lookup: dns::Lookup) -> Lookup {
+fn resolve(to: Destination, lookup: dns::Lookup, local: Option<IpAddr>) -> Lookup {
+    let fits = move |addr: &SocketAddr| local.is_none_or(|ip| ip.is_ipv4() == addr.is_ipv4());
     Box::pin(async move {
         match timeout(LOOKUP_LIMIT, lookup.resolve(&to)).await {
-            Ok(Ok(addrs)) => addrs.first().copied().map(reached_at),
+            Ok(Ok(addrs)) => addrs.into_iter().map(reached_at).find(fits),
             Ok(Err(e)) => {
                 trace!(%to, error = %e, "datagram to an unknown name");
                 None
@@ -84,4 +91,28 @@ fn resolve(to: Destination, lookup: dns::Lookup) -> Lookup {
             Err(_) => None,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Known;
+    use std::future::poll_fn;
+
+    #[tokio::test]
+    async fn of_several_addresses_one_is_taken_that_ours_reaches() {
+        let known: Vec<IpAddr> = vec!["::1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+        let lookup = dns::Lookup::System.among(&Known::Ips(known.into()));
+        let to: Destination = "both.test:53".parse().unwrap();
+        for (local, found) in [
+            (None, Some("[::1]:53")),
+            (Some("127.0.0.2"), Some("192.0.2.1:53")),
+            (Some("::1"), Some("[::1]:53")),
+        ] {
+            let local = local.map(|ip| ip.parse().unwrap());
+            let mut names = Names::new(lookup.clone(), local);
+            let addr = poll_fn(|cx| names.poll_resolve(&to, cx)).await;
+            assert_eq!(addr, found.map(|addr| addr.parse().unwrap()), "{local:?}");
+        }
+    }
 }

@@ -73,7 +73,7 @@ impl Noisy {
             inner,
             noises,
             done: 0,
-            names: Names::new(lookup),
+            names: Names::new(lookup, None),
             packet: None,
             pause: None,
         }

@@ -1,7 +1,7 @@
 //! UDP straight to the targets: one socket per address family, open to answers from anyone.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -28,14 +28,20 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn new(bind: BindUdp, lookup: dns::Lookup, gate: Option<Gate>) -> Self {
+    /// Where `local` is given, it is the address that the sockets have.
+    pub(super) fn new(
+        bind: BindUdp,
+        local: Option<IpAddr>,
+        lookup: dns::Lookup,
+        gate: Option<Gate>,
+    ) -> Self {
         Self {
             bind,
             gate,
             v4: None,
             v6: None,
             v6_first: false,
-            names: Names::new(lookup),
+            names: Names::new(lookup, local),
             reader: None,
         }
     }
@@ -159,7 +165,8 @@ mod tests {
         let mut name = at.clone();
         name.host = Host::Domain("localhost".to_owned());
         // The test sits on 127.0.0.1 alone, while `localhost` may be `::1` as well.
-        sockets.names = Names::new(dns::Lookup::new(&Arc::default(), dns::Strategy::UseIpv4));
+        let ipv4 = dns::Lookup::new(&Arc::default(), dns::Strategy::UseIpv4);
+        sockets.names = Names::new(ipv4, None);
         poll_fn(|cx| {
             assert!(sockets.poll_recv(cx).is_pending());
             Poll::Ready(())
@@ -201,7 +208,7 @@ mod tests {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket).map(Udp::from)
         });
-        Sockets::new(bind, dns::Lookup::System, None)
+        Sockets::new(bind, None, dns::Lookup::System, None)
     }
 
     async fn send(sockets: &mut Sockets, peer: &Destination, data: &[u8]) {

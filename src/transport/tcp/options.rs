@@ -114,7 +114,7 @@ impl SockOpt {
     }
 
     /// `sendThrough`; V2Ray's default `0.0.0.0` means any.
-    pub(super) fn local(&self) -> Option<IpAddr> {
+    pub fn local(&self) -> Option<IpAddr> {
         self.send_through.filter(|ip| !ip.is_unspecified())
     }
 

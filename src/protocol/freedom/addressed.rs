@@ -1,4 +1,5 @@
-//! Datagrams that another outbound sends on, where `finalRules` say to whom they may go.
+//! Datagrams that another outbound sends on, to addresses: where `domainStrategy` says how names become some, or `finalRules` to whom
+//! they may go.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,30 +11,33 @@ use crate::address::{Destination, Host};
 use crate::dns::Lookup;
 use crate::io::{Packet, Packets};
 
-/// Each datagram goes to the address that was asked about, not to the name: that may have another one elsewhere.
-pub(super) struct Gated {
+/// Each datagram goes to the address of its name, not to the name: that may have another one elsewhere.
+pub(super) struct Addressed {
     inner: Box<dyn Packets>,
     names: Names,
-    gate: Gate,
+    gate: Option<Gate>,
 }
 
-impl Gated {
-    pub(super) fn new(inner: Box<dyn Packets>, lookup: Lookup, gate: Gate) -> Self {
+impl Addressed {
+    pub(super) fn new(inner: Box<dyn Packets>, lookup: Lookup, gate: Option<Gate>) -> Self {
         Self {
             inner,
-            names: Names::new(lookup),
+            names: Names::new(lookup, None),
             gate,
         }
     }
+
+    fn lets(&self, at: SocketAddr) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate.lets(at))
+    }
 }
 
-impl Packets for Gated {
+impl Packets for Addressed {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
         loop {
             let received = ready!(self.inner.poll_recv(cx));
             match &received {
-                Ok(Some(packet)) if address(&packet.peer).is_some_and(|at| !self.gate.lets(at)) => {
-                }
+                Ok(Some(packet)) if address(&packet.peer).is_some_and(|at| !self.lets(at)) => {}
                 _ => return Poll::Ready(received),
             }
         }
@@ -41,7 +45,7 @@ impl Packets for Gated {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
         let at = ready!(self.names.poll_resolve(&packet.peer, cx));
-        let Some(at) = at.filter(|at| self.gate.lets(*at)) else {
+        let Some(at) = at.filter(|at| self.lets(*at)) else {
             return Poll::Ready(Ok(()));
         };
         let packet = Packet {
