@@ -92,6 +92,25 @@ async fn h2_over_tls() {
     over_tls(&H2, Vmess::h2).await;
 }
 
+/// What stands in `path` is no query and no encoding: V2Ray encodes it.
+#[tokio::test]
+async fn a_path_of_h2_has_any_letters() {
+    for (client, server) in [(V2ray445, Mobula), (Mobula, V2ray445), (Mobula, Mobula)] {
+        let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+        let vmess = Vmess::h2().over_tls(&stage);
+        let (mut there, mut here) = (
+            vmess.server(server, port),
+            vmess.client(client, socks, port),
+        );
+        for end in [&mut there["inbounds"][0], &mut here["outbounds"][0]] {
+            end["streamSettings"]["httpSettings"]["path"] = json!("/x?ed=2048#y %20/日本");
+        }
+        stage.run(server, "server", &there, &[port]).await;
+        stage.run(client, "client", &here, &[socks]).await;
+        traffic::word(socks, &To::Ip(traffic::echo().await)).await;
+    }
+}
+
 #[tokio::test]
 async fn many_tunnels_share_one_connection() {
     for (client, server) in GRPC.into_iter().filter(|(_, server)| *server != Mihomo) {

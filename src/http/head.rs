@@ -4,18 +4,22 @@
 //! browser and a web server have them, and httparse takes them apart. An HTTP library in between chooses the
 //! spelling of names and the shape of its own refusals, and these tell a visitor what it is.
 
+use std::borrow::Cow;
 use std::io;
 
 use bytes::{BufMut, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use httparse::{EMPTY_HEADER, Error, Header, Status};
+use httparse::{EMPTY_HEADER, Error, Header, ParserConfig, Status};
 use tokio::io::AsyncReadExt;
 
 use crate::io::Link;
 
-/// The most headers that a head may have.
+/// The most headers that a request may have.
 pub(crate) const MAX_HEADERS: usize = 100;
+
+/// The most headers that an answer may have: who is asked is not who attacks.
+const MAX_OF_ANSWER: usize = 256;
 
 /// How much room there is for the first read; most heads fit in.
 const ROOM: usize = 2 * 1024;
@@ -89,9 +93,15 @@ pub(crate) fn request(bytes: &[u8]) -> Decoded<Request<()>> {
 
 /// The head of an answer at the front of `bytes`.
 pub(crate) fn response(bytes: &[u8]) -> Decoded<Response<()>> {
-    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut headers = [EMPTY_HEADER; MAX_OF_ANSWER];
     let mut parsed = httparse::Response::new(&mut headers);
-    let len = match parsed.parse(bytes)? {
+    // What Go takes of a server, and so what V2Ray does: blanks around a status and behind a name, and lines that are folded.
+    let len = match ParserConfig::default()
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .parse_response(&mut parsed, bytes)?
+    {
         Status::Complete(len) => len,
         Status::Partial => return Ok(None),
     };
@@ -113,9 +123,21 @@ fn map(headers: &[Header<'_>]) -> Result<HeaderMap, Unread> {
     let mut map = HeaderMap::with_capacity(headers.len());
     for header in headers {
         let name = parse(HeaderName::from_bytes(header.name.as_bytes()))?;
-        map.append(name, parse(HeaderValue::from_bytes(header.value))?);
+        map.append(
+            name,
+            parse(HeaderValue::from_bytes(&unfolded(header.value)))?,
+        );
     }
     Ok(map)
+}
+
+/// A value as one line.
+fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    let ends = |b: &u8| matches!(b, b'\r' | b'\n');
+    match value.iter().any(ends) {
+        false => value.into(),
+        true => value.split(ends).collect::<Vec<_>>().concat().into(),
+    }
 }
 
 fn parse<T, E: ToString>(value: Result<T, E>) -> Result<T, Unread> {
@@ -206,6 +228,35 @@ mod tests {
             spell(&mut out, name);
             assert_eq!(String::from_utf8(out).unwrap(), spelled);
         }
+    }
+
+    /// Of proxies and servers that nobody has looked after for long.
+    #[test]
+    fn an_answer_may_be_written_as_go_takes_it() {
+        for text in [
+            "HTTP/1.1  200 fine\r\nA: b\r\n\r\n",
+            "HTTP/1.1 200 fine\r\nA : b\r\n\r\n",
+            "HTTP/1.1 200\r\nA: b\r\n c\r\n\td\r\n\r\n",
+        ] {
+            let (answer, len) = response(text.as_bytes()).unwrap().unwrap();
+            assert_eq!((answer.status(), len), (StatusCode::OK, text.len()));
+            let value = answer.headers()["a"].to_str().unwrap();
+            assert!(
+                value.starts_with('b') && !value.contains(['\r', '\n']),
+                "{value:?}"
+            );
+        }
+        let many = "A: b\r\n".repeat(200);
+        let text = format!("HTTP/1.1 200 fine\r\n{many}\r\n");
+        assert_eq!(
+            response(text.as_bytes())
+                .unwrap()
+                .unwrap()
+                .0
+                .headers()
+                .len(),
+            200
+        );
     }
 
     #[test]

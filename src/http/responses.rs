@@ -77,7 +77,11 @@ pub(crate) fn switch(accept: Option<&str>, protocol: Option<&[u8]>, more: &Heade
     if let Some(protocol) = protocol {
         line(&mut out, &SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    for (name, value) in more {
+    // What was agreed on is said once.
+    for (name, value) in more
+        .iter()
+        .filter(|(name, _)| *name != SEC_WEBSOCKET_PROTOCOL)
+    {
         line(&mut out, name, value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
@@ -95,4 +99,24 @@ fn status_line(title: &str) -> Vec<u8> {
     out.extend_from_slice(title.as_bytes());
     out.extend_from_slice(b"\r\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Configs are copied from the client's side.
+    #[test]
+    fn what_was_agreed_on_is_said_once() {
+        let more = HeaderMap::from_iter([(
+            SEC_WEBSOCKET_PROTOCOL,
+            http::HeaderValue::from_static("abc"),
+        )]);
+        let answer = String::from_utf8(switch(Some("x"), Some(b"abc"), &more)).unwrap();
+        assert_eq!(
+            answer.matches("Sec-WebSocket-Protocol: abc\r\n").count(),
+            1,
+            "{answer}"
+        );
+    }
 }

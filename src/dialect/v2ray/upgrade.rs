@@ -196,6 +196,9 @@ pub(super) fn read_headers(object: &Object) -> HeaderMap {
         && let Value::Object(names) = node.value
     {
         for (name, value) in names {
+            if value.is_null() {
+                continue;
+            }
             let value = Node::at(map.node.path.key(name), value, node.report());
             put(&value, name, &value);
         }

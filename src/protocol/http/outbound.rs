@@ -39,7 +39,7 @@ pub struct Client<'a> {
 }
 
 /// The most that the head of the answer may take.
-const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 64 * 1024;
 
 impl From<OutboundSettings> for Outbound {
     fn from(settings: OutboundSettings) -> Self {

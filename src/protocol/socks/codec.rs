@@ -26,8 +26,8 @@ pub const UDP_ASSOCIATE: u8 = 0x03;
 /// gost's: datagrams inside the connection, as its relay protocol has them.
 pub const UDP_TUNNEL: u8 = 0xf3;
 
-/// Text in a SOCKS 4 request: a user name, or a domain name.
-const MAX_TEXT: usize = 255;
+/// Text in a SOCKS 4 request, a user name or a domain name; V2Ray takes as much.
+const MAX_TEXT: usize = 2047;
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SocksError {
@@ -86,7 +86,7 @@ impl Greeting {
 
 impl Login {
     pub fn decode(buf: &mut BytesMut) -> Result<Option<Self>, SocksError> {
-        version(buf, 0x01)?;
+        // Not as its version: some clients write that of SOCKS, and V2Ray does not look at it.
         let Some(user_len) = buf.get(1).map(|n| usize::from(*n)) else {
             return Ok(None);
         };
@@ -345,11 +345,21 @@ mod tests {
     #[test]
     fn a_socks_4_request_is_bounded() {
         let mut bytes = hex!("04 01 0050 7f000001").to_vec();
-        bytes.extend([b'a'; 255]);
+        bytes.extend([b'a'; MAX_TEXT]);
         let mut buf = BytesMut::from(&bytes[..]);
         assert_eq!(Request::decode_4(&mut buf), Ok(None));
         buf.put_u8(b'a');
         assert_eq!(Request::decode_4(&mut buf), Err(SocksError::LongText));
+    }
+
+    /// Some clients begin it as they begin everything.
+    #[test]
+    fn a_login_says_its_version_or_that_of_socks() {
+        for version in [1, 5] {
+            let mut buf = BytesMut::from(&[version, 1, b'u', 1, b'p'][..]);
+            let login = Login::decode(&mut buf).unwrap().unwrap();
+            assert_eq!((&login.user[..], &login.pass[..]), (&b"u"[..], &b"p"[..]));
+        }
     }
 
     #[test]

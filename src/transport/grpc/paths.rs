@@ -58,7 +58,9 @@ impl Paths {
                     .split('/')
                     .map(|segment| format!("/{}", encoded(segment)))
                     .collect();
-                let (tun, multi) = last.split_once('|').unwrap_or((last, last));
+                let mut names = last.split('|');
+                let tun = names.next().unwrap_or_default();
+                let multi = names.next().unwrap_or(tun);
                 (
                     format!("{folder}/{}", encoded(tun)),
                     format!("{folder}/{}", encoded(multi)),
@@ -137,6 +139,7 @@ mod tests {
             ("a b/c", "/a%20b%2Fc/Tun", "/a%20b%2Fc/TunMulti"),
             ("/my/sub/Stream", "/my/sub/Stream", "/my/sub/Stream"),
             ("/my/sub/A|B", "/my/sub/A", "/my/sub/B"),
+            ("/my/sub/A|B|C", "/my/sub/A", "/my/sub/B"),
             ("", "//Tun", "//TunMulti"),
             ("/grpc", "//grpc", "//grpc"),
             ("/", "//", "//"),

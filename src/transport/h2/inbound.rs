@@ -1,8 +1,11 @@
 //! The server's side.
 
+use std::borrow::Cow;
+
 use ::h2::RecvStream;
 use http::header::{CACHE_CONTROL, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use super::settings::ServerSettings;
 use crate::cause::Unfit;
@@ -27,7 +30,8 @@ impl Service for ServerSettings {
         if !self.is_ours(host) {
             return not_found(Unfit::OtherHost(self.hosts.join(", ")));
         }
-        if !request.uri().path().starts_with(&self.path) {
+        let path: Cow<'_, [u8]> = percent_decode_str(request.uri().path()).into();
+        if !path.starts_with(self.path.as_bytes()) {
             return not_found(Unfit::Path(self.path.clone()));
         }
         let mut head = Response::new(());

@@ -6,11 +6,28 @@ use std::sync::Arc;
 use http::Request;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::uri::Scheme;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::settings::{ClientSettings, DEFAULT_HOST};
 use crate::io::{Link, PeerClock, random};
 use crate::transport::http2::{self, Plain};
 use crate::transport::pool;
+
+/// What Go encodes of a path, and so V2Ray of `path`: a `?` in it begins no query.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// The client side.
 #[derive(Debug)]
@@ -58,7 +75,8 @@ impl Outbound {
 
     fn request(&self, host: &str) -> io::Result<Request<()>> {
         let method = self.settings.method.clone();
-        let mut request = http2::request(method, Scheme::HTTPS, host, &self.settings.path)?;
+        let path = utf8_percent_encode(&self.settings.path, PATH).to_string();
+        let mut request = http2::request(method, Scheme::HTTPS, host, &path)?;
         // What a proxy in between compressed, it would keep back.
         let headers = request.headers_mut();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

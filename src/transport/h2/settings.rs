@@ -13,7 +13,7 @@ pub const DEFAULT_HOST: &str = "www.example.com";
 pub struct ServerSettings {
     /// `host`: the names that requests may be for; any when there is none.
     pub hosts: Vec<String>,
-    /// `path`: what the path of a request must begin with.
+    /// `path`: what the path of a request must begin with, decoded.
     pub path: String,
     /// `method`: what tunnels ask by, where a site is on the same port; `PUT` when nothing is said. Without a site any
     /// is taken, as in V2Ray.
@@ -29,7 +29,7 @@ pub struct ServerSettings {
 pub struct ClientSettings {
     /// `host`: the names that requests are for, by chance one of them; [`DEFAULT_HOST`] when there is none.
     pub hosts: Vec<String>,
-    /// `path`.
+    /// `path`, before it is percent-encoded.
     pub path: String,
     /// `method`; `PUT` when nothing is said.
     pub method: Method,

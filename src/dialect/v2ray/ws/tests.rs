@@ -34,6 +34,13 @@ fn a_path_gets_its_slash_and_loses_what_is_for_clients() {
 }
 
 #[test]
+fn a_header_that_is_null_is_none() {
+    let (settings, errors, _) = read(&json!({"headers": {"X-A": null, "X-B": "b"}}), client);
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(settings.headers.len(), 1);
+}
+
+#[test]
 fn early_data_is_named_by_settings_or_by_the_path() {
     let protocol = || EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL);
     for (settings, path, early) in [
