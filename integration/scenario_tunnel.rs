@@ -379,6 +379,35 @@ async fn tls_alone_is_there_where_the_websocket_does_not_get_through() {
     }
 }
 
+/// A company's proxy has an issuer of the company's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_with_tls_is_vouched_for_by_the_same_authority() {
+    let mut tunnel = Tunnel::start("").await;
+    let certificate = configs::Certificate::new(&tunnel.stage);
+    let http = free_port();
+    let listen = format!(
+        "http+tls://u:p@127.0.0.1:{http}?certFile={}&keyFile={}",
+        certificate.chain.display(),
+        certificate.key.display()
+    );
+    let mut gost = mobula();
+    gost.args(["gost", "-L", &listen]);
+    tunnel.stage.start("proxy", &mut gost, &[http]).await;
+    let port = free_port();
+    let proxies = proxy("echo", "tcp", port, traffic::echo().await.port(), "");
+    let more = format!("proxy = \"https://u:p@localhost:{http}\"");
+    let file = tunnel.client_file(&more, &proxies);
+    tunnel.run_client("stranger", &file, &[]).await;
+    let told =
+        "nobody we believe has issued the proxy's certificate: give its issuer by `ca_cert_path`";
+    tunnel.stage.until_file_has("stranger.log", told).await;
+    let authority = certificate.authority.display();
+    let more = format!("{more}\nca_cert_path = \"{authority}\"");
+    let file = tunnel.client_file(&more, &proxies);
+    tunnel.run_client("client", &file, &[]).await;
+    until_back(port).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_leads_to_the_server_and_one_of_two_servers_will_do() {
     let mut tunnel = Tunnel::start("").await;

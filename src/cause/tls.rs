@@ -64,6 +64,8 @@ pub enum Words {
     Gost,
     /// Those of a reverse tunnel's file.
     Tunnel,
+    /// Of the proxy that a tunnel goes through.
+    TunnelProxy,
 }
 
 impl Words {
@@ -71,14 +73,24 @@ impl Words {
         match self {
             Self::Config | Self::Gost => "serverName",
             Self::Tunnel => "server_name",
+            Self::TunnelProxy => "proxy",
+        }
+    }
+
+    /// Whose certificate it is.
+    fn whose(self) -> &'static str {
+        match self {
+            Self::Config | Self::Gost | Self::Tunnel => "server's",
+            Self::TunnelProxy => "proxy's",
         }
     }
 
     /// How a certificate is pinned that nobody has to vouch for.
     fn pin(self) -> &'static str {
         match self {
-            Self::Config => "pinnedPeerCertificateChainSha256",
-            Self::Gost | Self::Tunnel => "pin",
+            Self::Config => ", or pin it by `pinnedPeerCertificateChainSha256`",
+            Self::Gost | Self::Tunnel => ", or pin it by `pin`",
+            Self::TunnelProxy => "",
         }
     }
 
@@ -87,7 +99,7 @@ impl Words {
         match self {
             Self::Config => "give its issuer as a certificate with `usage: verify`",
             Self::Gost => "give its issuer by `caFile`",
-            Self::Tunnel => "give its issuer by `ca_cert_path`",
+            Self::Tunnel | Self::TunnelProxy => "give its issuer by `ca_cert_path`",
         }
     }
 }
@@ -207,7 +219,8 @@ impl TlsError {
             }
             Self::UnknownIssuer => write!(
                 f,
-                "nobody we believe has issued the server's certificate: {}, or pin it by `{}`",
+                "nobody we believe has issued the {} certificate: {}{}",
+                words.whose(),
                 words.issuer(),
                 words.pin()
             ),
@@ -216,14 +229,15 @@ impl TlsError {
             ),
             Self::Unusable(what) => write!(
                 f,
-                "{what}, make another one, or pin it by `{}`, which takes any",
-                words.pin()
+                "{what}, make another one{}",
+                match words.pin() {
+                    "" => String::new(),
+                    pin => format!("{pin}, which takes any"),
+                }
             ),
-            Self::Untrusted(Untrusted::CertificatePins) if words != Words::Config => write!(
-                f,
-                "none of the server's certificates is one of `{}`",
-                words.pin()
-            ),
+            Self::Untrusted(Untrusted::CertificatePins) if words != Words::Config => {
+                f.write_str("none of the server's certificates is one of `pin`")
+            }
             Self::Untrusted(why) => fmt::Display::fmt(why, f),
             Self::Certificate(what) => f.write_str(what),
             Self::NotTls => f.write_str("the server does not speak TLS on this port"),

@@ -16,7 +16,7 @@ use crate::protocol::servers::ServerSettings;
 use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
 use crate::report::Place;
 use crate::reverse;
-use crate::transport::tls::{self, Pem};
+use crate::transport::tls::{self, Authorities, Pem};
 use crate::transport::{ClientCarrier, ClientSettings, mws, ws};
 
 /// The outbound that `proxy` is.
@@ -45,8 +45,9 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
     let path = client.get("wss_path");
     let paths = paths(path.as_ref());
     let tls = tls(&client, transports.as_deref().unwrap_or_default());
+    let authorities = tls.as_ref().map(|tls| tls.authorities.clone());
     let proxy = match client.get("proxy") {
-        Some(value) => proxy(&value).map(Some),
+        Some(value) => proxy(&value, authorities.unwrap_or_default()).map(Some),
         None => Some(None),
     };
     client.finish("[client]");
@@ -229,7 +230,7 @@ fn hash(value: &Value<'_, '_>) -> Option<[u8; 32]> {
 }
 
 /// `http://user:pass@host:port`, `https://…` or `socks5://…`.
-fn proxy(value: &Value<'_, '_>) -> Option<Outbound> {
+fn proxy(value: &Value<'_, '_>, authorities: Authorities) -> Option<Outbound> {
     let word = value.word()?;
     let wrong = || {
         value.error(
@@ -287,9 +288,14 @@ fn proxy(value: &Value<'_, '_>) -> Option<Outbound> {
             ..socks::OutboundSettings::default()
         }),
     };
+    let tls = tls::ClientSettings {
+        authorities,
+        words: Words::TunnelProxy,
+        ..tls::ClientSettings::default()
+    };
     Some(Outbound {
         transport: ClientSettings {
-            security: (scheme == "https").then(tls::ClientSettings::default),
+            security: (scheme == "https").then_some(tls),
             ..ClientSettings::default()
         },
         ..outbound(PROXY, protocol)
