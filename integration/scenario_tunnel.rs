@@ -379,6 +379,23 @@ async fn tls_alone_is_there_where_the_websocket_does_not_get_through() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_service_that_is_away_is_called_one() {
+    let mut tunnel = Tunnel::start("").await;
+    let (port, local) = (free_port(), free_port());
+    let file = tunnel.client_file("", &proxy("web", "http/1.1", port, local, ""));
+    tunnel.run_client("client", &file, &[port]).await;
+    let mut visitor = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let asked = visitor.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    asked.await.unwrap();
+    let mut answer = String::new();
+    let heard = timeout(LIMIT, visitor.read_to_string(&mut answer)).await;
+    heard.expect("in time").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let told = format!("nobody answers at the service 127.0.0.1:{local}: ");
+    tunnel.stage.until_file_has("client.log", &told).await;
+}
+
 /// A company's proxy has an issuer of the company's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_with_tls_is_vouched_for_by_the_same_authority() {

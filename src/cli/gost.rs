@@ -287,7 +287,10 @@ fn read(args: &[OsString]) -> Result<Asked, String> {
                     "several processes (` -- `) are not built: start the program twice".to_owned(),
                 );
             }
-            "api" | "metrics" | "R" => {
+            "R" => {
+                return Err("`-R` is not built: SIGHUP has the files of `-C` read again".to_owned());
+            }
+            "api" | "metrics" => {
                 return Err(format!(
                     "`-{name}` is not built: `api` and `metrics` are keys of a config.json"
                 ));

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::Dispatcher;
-use crate::cause::FallbackError;
+use crate::cause::{Behind, FallbackError};
 use crate::io::{self as links, Link, ended};
 use crate::log;
 use crate::relay::{Allowance, Relay};
@@ -54,7 +54,8 @@ impl Dispatcher {
             Ok(behind) => behind,
             Err(source) => {
                 let to = to.to_string();
-                let error = FallbackError { to, source };
+                let what = Behind::Fallback;
+                let error = FallbackError { what, to, source };
                 let text = format!("{}: {error}", stranger.inbound);
                 log::repeated_cause(&text, &text, Some(error.code()));
                 return link.close().await;

@@ -128,7 +128,7 @@ pub(super) const ALL: &[Explained] = &[
     row(
         &["fallback-down"],
         SERVER,
-        "nobody answers where `fallbacks`, or `fallback` of `streamSettings`, lead",
+        "nobody answers where `fallbacks`, or `fallback` of `streamSettings`, lead, or at the local port of a tunnel's `http/1.1` proxy",
         "start what is to stand there, or compare the ports",
     ),
     row(

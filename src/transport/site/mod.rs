@@ -36,6 +36,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::timeout;
 
+use crate::cause::Behind;
 use crate::http::head::items;
 use crate::http::visit::Tell;
 use crate::http::{Forwarded, responses};
@@ -85,9 +86,13 @@ impl Site {
         Self {
             place: match settings {
                 Settings::Folder(folder) => Place::Folder(folder::Folder::new(folder)),
-                Settings::Upstream(upstream) => Place::Upstream(upstream::Upstream::new(upstream)),
+                Settings::Upstream(upstream) => {
+                    Place::Upstream(upstream::Upstream::new(upstream, Behind::Fallback))
+                }
                 Settings::Hosts(all) => {
-                    let one = |(hosts, settings)| (hosts, upstream::Upstream::new(settings));
+                    let one = |(hosts, settings)| {
+                        (hosts, upstream::Upstream::new(settings, Behind::Service))
+                    };
                     Place::Hosts(all.into_iter().map(one).collect())
                 }
             },

@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::body::{Pulse, Timed, keeping};
 use super::{Body, Guest, SILENCE, UpstreamSettings, empty, headers, hear_out, page};
-use crate::cause::FallbackError;
+use crate::cause::{Behind, FallbackError};
 use crate::http::client::reason;
 use crate::io::{Link, spawn};
 use crate::log;
@@ -36,6 +36,7 @@ const MAX_HEAD: usize = 256 * 1024;
 /// Asks for each request anew.
 pub(super) struct Upstream {
     settings: UpstreamSettings,
+    what: Behind,
     /// What it is called.
     name: String,
 }
@@ -57,9 +58,13 @@ enum Down {
 }
 
 impl Upstream {
-    pub(super) fn new(settings: UpstreamSettings) -> Self {
+    pub(super) fn new(settings: UpstreamSettings, what: Behind) -> Self {
         let name = settings.to.to_string();
-        Self { settings, name }
+        Self {
+            settings,
+            what,
+            name,
+        }
     }
 
     pub(super) async fn answer(&self, request: Request<Body>, guest: &Guest) -> Response<Body> {
@@ -89,7 +94,8 @@ impl Upstream {
             Down::Answer(text) => io::Error::other(text),
         };
         let to = self.name.clone();
-        let error = FallbackError { to, source };
+        let what = self.what;
+        let error = FallbackError { what, to, source };
         let text = error.to_string();
         log::repeated_cause(&text, &text, Some(error.code()));
         page(StatusCode::BAD_GATEWAY)
