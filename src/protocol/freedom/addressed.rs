@@ -35,11 +35,16 @@ impl Addressed {
 impl Packets for Addressed {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
         loop {
-            let received = ready!(self.inner.poll_recv(cx));
-            match &received {
-                Ok(Some(packet)) if address(&packet.peer).is_some_and(|at| !self.lets(at)) => {}
-                _ => return Poll::Ready(received),
+            let mut received = ready!(self.inner.poll_recv(cx));
+            if let Ok(Some(packet)) = &mut received
+                && let Some(at) = address(&packet.peer)
+            {
+                if !self.lets(at) {
+                    continue;
+                }
+                packet.peer = self.names.as_asked(at);
             }
+            return Poll::Ready(received);
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Names {
     /// Our own address: of the target's only those of its family can be reached.
     local: Option<IpAddr>,
     known: HashMap<Destination, SocketAddr>,
+    /// Under which name an address was asked last, unless it was asked by itself since.
+    asked: HashMap<SocketAddr, Destination>,
     resolving: Option<(Destination, Lookup)>,
 }
 
@@ -35,6 +37,7 @@ impl Names {
             lookup,
             local,
             known: HashMap::new(),
+            asked: HashMap::new(),
             resolving: None,
         }
     }
@@ -46,10 +49,17 @@ impl Names {
         cx: &mut Context<'_>,
     ) -> Poll<Option<SocketAddr>> {
         if let Host::Ip(ip) = to.host {
-            return Poll::Ready(Some(SocketAddr::new(reached(ip), to.port)));
+            let addr = SocketAddr::new(reached(ip), to.port);
+            if !self.asked.is_empty() {
+                self.asked.remove(&addr);
+            }
+            return Poll::Ready(Some(addr));
         }
-        if let Some(addr) = self.known.get(to) {
-            return Poll::Ready(Some(*addr));
+        if let Some(addr) = self.known.get(to).copied() {
+            if self.asked.get(&addr) != Some(to) {
+                self.asked.insert(addr, to.clone());
+            }
+            return Poll::Ready(Some(addr));
         }
         let lookup = match &mut self.resolving {
             Some((name, lookup)) if name == to => lookup,
@@ -67,10 +77,18 @@ impl Names {
         if let Some(addr) = addr {
             if self.known.len() >= MAX_NAMES {
                 self.known.clear();
+                self.asked.clear();
             }
             self.known.insert(to.clone(), addr);
+            self.asked.insert(addr, to.clone());
         }
         Poll::Ready(addr)
+    }
+
+    /// Whom an answer comes from, as it was asked: by its name, if that was asked for.
+    pub(super) fn as_asked(&self, from: SocketAddr) -> Destination {
+        let asked = self.asked.get(&from);
+        asked.cloned().unwrap_or_else(|| from.into())
     }
 
     #[cfg(test)]

@@ -13,8 +13,7 @@ use super::rules::Gate;
 use crate::dns;
 use crate::io::{BindUdp, Packet, Packets, Udp, scratch};
 
-/// The sockets of one association. Answers name the address they came from, as V2Ray's do, also
-/// where the request named a domain.
+/// The sockets of one association. Answers come from whom was asked: from a name, where that was asked for.
 pub(super) struct Sockets {
     bind: BindUdp,
     gate: Option<Gate>,
@@ -74,7 +73,9 @@ impl Packets for Sockets {
         };
         for socket in order.into_iter().flatten() {
             if let Poll::Ready(packet) = poll_recv_from(socket, self.gate.as_ref(), cx) {
-                return Poll::Ready(packet.map(Some));
+                let (peer, data) = packet?;
+                let peer = self.names.as_asked(peer);
+                return Poll::Ready(Ok(Some(Packet { peer, data })));
             }
         }
         if self.v4.is_none() || self.v6.is_none() {
@@ -108,7 +109,7 @@ fn poll_recv_from(
     socket: &Udp,
     gate: Option<&Gate>,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Packet>> {
+) -> Poll<io::Result<(SocketAddr, Bytes)>> {
     let mut scratch = scratch::take();
     loop {
         let mut buf = ReadBuf::new(&mut scratch);
@@ -116,10 +117,7 @@ fn poll_recv_from(
             // As Xray: nor is anything heard from there.
             Ok(peer) if gate.is_some_and(|gate| !gate.lets(peer)) => {}
             Ok(peer) => {
-                return Poll::Ready(Ok(Packet {
-                    peer: peer.into(),
-                    data: Bytes::copy_from_slice(buf.filled()),
-                }));
+                return Poll::Ready(Ok((peer, Bytes::copy_from_slice(buf.filled()))));
             }
             // An earlier datagram was refused by its peer: not the end of the others.
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -178,7 +176,13 @@ mod tests {
         let (_, from) = peer.recv_from(&mut [0; 1]).await.unwrap();
         peer.send_to(b"y", from).await.unwrap();
         let packet = poll_fn(|cx| sockets.poll_recv(cx)).await.unwrap().unwrap();
-        assert_eq!(packet.peer, at, "the address is named, not the domain");
+        assert_eq!(packet.peer, name, "as it was asked");
+        // Who asks the address itself hears that one.
+        send(&mut sockets, &at, b"x").await;
+        let (_, from) = peer.recv_from(&mut [0; 1]).await.unwrap();
+        peer.send_to(b"z", from).await.unwrap();
+        let packet = poll_fn(|cx| sockets.poll_recv(cx)).await.unwrap().unwrap();
+        assert_eq!(packet.peer, at);
     }
 
     #[tokio::test]
