@@ -19,7 +19,7 @@ use crate::io::Link;
 pub(crate) const MAX_HEADERS: usize = 100;
 
 /// The most headers that an answer may have: who is asked is not who attacks.
-const MAX_OF_ANSWER: usize = 256;
+pub(crate) const MAX_OF_ANSWER: usize = 256;
 
 /// How much room there is for the first read; most heads fit in.
 const ROOM: usize = 2 * 1024;

@@ -15,10 +15,13 @@ use super::driver::{Driver, SessionHandler};
 use super::packets::MuxPackets;
 use super::settings::{Settings, Udp, Udp443};
 use super::stream::MuxStream;
-use super::table::{Handle, Table};
+use super::table::{Handle, State, Table};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Packets};
 use crate::secret::Secret;
+
+/// How many times as many sessions as may speak a link has, with those that have said all: who half-closes may hear much yet.
+const HALF_CLOSED: usize = 4;
 
 /// Sessions over the life of a link; V2Ray's number.
 const LIFE: u16 = 128;
@@ -153,6 +156,16 @@ impl Pool {
         }
     }
 
+    /// Whether one more session may be on a link: as in V2Ray, one that has said all no longer counts, but for
+    /// [`HALF_CLOSED`].
+    fn has_room(&self, table: &State) -> bool {
+        let most = match self.concurrency {
+            1 => 1,
+            several => several * HALF_CLOSED,
+        };
+        table.speaking() < self.concurrency && table.sessions() < most
+    }
+
     /// A session on a link that has room, or on a new one: its frames wait until it is dialled.
     fn open(&self, peer: Option<Destination>, dial: impl FnOnce() -> DialFuture) -> Handle {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +174,7 @@ impl Pool {
             link.next < self.session_ids.1 && !table.is_over() && !table.is_retired()
         });
         for link in links.iter_mut() {
-            if link.table.lock().sessions() < self.concurrency
+            if self.has_room(&link.table.lock())
                 && let Some(handle) = link.open(peer.clone(), self.session_ids.1)
             {
                 return handle;

@@ -136,6 +136,12 @@ impl State {
         self.sessions.len()
     }
 
+    /// Those that still say something. Others wait for the server's end, which V2Ray's tells a second later.
+    pub(super) fn speaking(&self) -> usize {
+        let speaking = |session: &&Session| !session.ended;
+        self.sessions.values().filter(speaking).count()
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.over.is_some()
     }

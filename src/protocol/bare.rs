@@ -7,7 +7,8 @@
 //! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for [`SILENCE`], or has
 //! ended too. A server that hears of an end sends no more of its answer; V2Ray's client, which knows no order in such
 //! an end, forgets what its application has not taken yet. A client tells of its end without a goodbye, for there may
-//! be an answer to come; so does a gost's server, at once.
+//! be an answer to come. A gost's client is told at once that there is no more answer, as a gost does it, and so is whoever
+//! has a stream with one end for both directions, and no word for that of one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -26,10 +27,6 @@ use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, forward, scr
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// The same behind the last byte of an answer, where the link has one end for both directions: what a client still sends may be cut
-/// off, as a gost does at once.
-const ANSWERED: Duration = Duration::from_millis(250);
 
 /// The same in the middle of its answer, where the link has one end for both directions and would cut the answer off.
 pub(super) const ANSWERING: Duration = Duration::from_secs(60);
@@ -179,9 +176,9 @@ impl<A: Answer> BareStream<A> {
             return;
         }
         if moved {
-            let patience = match (&self.role, self.inner.end_cuts_off()) {
-                (Role::Client(..), true) => ANSWERING,
-                (role, cuts_off) => patience(role, cuts_off),
+            let patience = match self.inner.end_cuts_off() {
+                true => ANSWERING,
+                false => SILENCE,
             };
             timer.as_mut().reset(Instant::now() + patience);
         }
@@ -198,14 +195,6 @@ impl<A: Answer> BareStream<A> {
             self.untold = None;
             self.left_silently = matches!(self.role, Role::Client(..));
         }
-    }
-}
-
-/// How long a peer may be silent until it is told of an end, which cuts off what it says or does not.
-fn patience<A>(role: &Role<A>, cuts_off: bool) -> Duration {
-    match (role, cuts_off) {
-        (Role::Server, true) => ANSWERED,
-        (Role::Server | Role::Client(..), _) => SILENCE,
     }
 }
 
@@ -330,13 +319,13 @@ impl<A: Answer> AsyncWrite for BareStream<A> {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
-        let cuts_off = this.inner.end_cuts_off();
-        if matches!(this.role, Role::Server) && !A::OWES_GOODBYE && !cuts_off {
-            return Pin::new(&mut this.inner).poll_end(cx);
+        let is_of_gost = !A::OWES_GOODBYE || this.inner.end_cuts_off();
+        if is_of_gost && matches!(this.role, Role::Server) {
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         this.inner.say_end();
         // Whoever reads looks after it. It may be a while until somebody does, so the timer is set going here.
-        let mut silence = Box::pin(sleep(patience(&this.role, cuts_off)));
+        let mut silence = Box::pin(sleep(SILENCE));
         let _ = silence.as_mut().poll(cx);
         this.untold = Some(silence);
         Poll::Ready(Ok(()))

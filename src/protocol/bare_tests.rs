@@ -130,21 +130,12 @@ async fn who_knows_a_word_for_it_is_not_cut_off() {
 
 /// As at a gost, where a connection that the target has closed is closed at once.
 #[tokio::test(start_paused = true)]
-async fn a_client_soon_hears_that_there_is_no_more_answer() {
-    let (stream, mut peer) = duplex(64);
+async fn a_client_hears_at_once_that_there_is_no_more_answer() {
+    let (stream, _peer) = duplex(64);
     let whole = Whole::new(stream);
     let ended = Arc::clone(&whole.ended);
     let mut server = headless_server(Link::other(whole));
     server.write_all(b"answer").await.unwrap();
     server.shutdown().await.unwrap();
-    // Who still says something is heard.
-    for _ in 0..8 {
-        sleep(ANSWERED / 2).await;
-        peer.write_all(b"more").await.unwrap();
-        server.read_exact(&mut [0; 4]).await.unwrap();
-        assert!(!ended.load(Ordering::SeqCst));
-    }
-    let silence = timeout(2 * ANSWERED, server.read(&mut [0])).await;
-    assert!(silence.is_err(), "{silence:?}");
     assert!(ended.load(Ordering::SeqCst));
 }

@@ -13,8 +13,8 @@ use super::table::{Handle, Sent};
 use crate::copy;
 use crate::io::{Goodbye, Io};
 
-/// How long a write waits behind the peer's end: by then whoever reads has heard of it, and nothing is lost when the
-/// write fails. V2Ray's default `uplinkOnly`.
+/// How long a write waits behind the peer's end, once all is read that came before it: by then whoever reads has heard of it, and
+/// nothing is lost when the write fails. V2Ray's default `uplinkOnly`.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long a peer may be silent behind our last byte before it is told that there will be no more, and can answer no
@@ -72,8 +72,13 @@ impl AsyncWrite for SmuxStream {
         match ready!(self.handle.poll_send(cx, data))? {
             Sent::Bytes(n) => Poll::Ready(Ok(n)),
             Sent::Ended => {
-                let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
+                let this = &mut *self;
+                let grace = this.grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
                 ready!(grace.as_mut().poll(cx));
+                while this.handle.has_unread() {
+                    grace.as_mut().reset(Instant::now() + GRACE);
+                    ready!(grace.as_mut().poll(cx));
+                }
                 let text = "the peer is done with the stream";
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)))
             }

@@ -26,6 +26,8 @@ pub(crate) struct Handle {
     table: Arc<Table>,
     id: u32,
     is_open: bool,
+    /// We have opened it.
+    is_ours: bool,
 }
 
 /// What became of a write.
@@ -38,11 +40,23 @@ pub(crate) enum Sent {
 
 impl Handle {
     pub(super) fn new(table: Arc<Table>, id: u32, is_open: bool) -> Self {
-        Self { table, id, is_open }
+        Self {
+            table,
+            id,
+            is_open,
+            is_ours: !is_open,
+        }
     }
 
     /// Tells the peer of the stream, unless that was done.
     pub(crate) fn begin(&mut self) {
+        if !self.is_open {
+            self.open();
+            self.table.with(State::tell_half_closes);
+        }
+    }
+
+    fn open(&mut self) {
         if self.is_open {
             return;
         }
@@ -100,7 +114,7 @@ impl Handle {
 
     /// Takes some of `data`; [`Sent::Ended`] when the peer is done with the stream.
     pub(crate) fn poll_send(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<Sent>> {
-        self.begin();
+        self.open();
         self.table.with(|state| {
             let version = state.version.unwrap_or_default();
             let Some(stream) = state.streams.get_mut(&self.id) else {
@@ -145,6 +159,10 @@ impl Handle {
                 state.send(&codec::frame(version, command, self.id));
                 state.send(piece);
             }
+            // Before the answer can end.
+            if self.is_ours {
+                state.tell_half_closes();
+            }
             Poll::Ready(Ok(Sent::Bytes(n)))
         })
     }
@@ -159,6 +177,14 @@ impl Handle {
     pub(crate) fn end_writing(&mut self) -> bool {
         self.begin();
         self.table.with(|state| state.end_writing(self.id))
+    }
+
+    /// Whether something has come that nobody has read.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.table.with(|state| {
+            let stream = state.streams.get(&self.id);
+            stream.is_some_and(|stream| !stream.inbox.is_empty())
+        })
     }
 
     /// Whether each stream of the session has a window.

@@ -354,7 +354,7 @@ impl State {
         self.peer_half_closes
     }
 
-    fn tell_half_closes(&mut self) {
+    pub(super) fn tell_half_closes(&mut self) {
         if !self.told_half_closes {
             self.told_half_closes = true;
             let version = self.version.unwrap_or_default();

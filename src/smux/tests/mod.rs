@@ -222,10 +222,12 @@ async fn a_stream_begins_with_its_first_bytes_or_without_any() {
     crate::io::spawn(carried);
     let mut link = opener.open().unwrap();
     link.write_all(b"first").await.unwrap();
-    let mut got = [0; 21];
+    let mut got = [0; 29];
     far.read_exact(&mut got).await.unwrap();
     assert_eq!(&got[..8], [1, 0, 0, 0, 3, 0, 0, 0]);
-    assert_eq!(&got[8..], b"\x01\x02\x05\x00\x03\x00\x00\x00first");
+    assert_eq!(&got[8..21], b"\x01\x02\x05\x00\x03\x00\x00\x00first");
+    // What it knows, for a peer that knows it too.
+    assert_eq!(&got[21..], [1, 3, 0, 0, 255, 255, 255, 255]);
     // Whoever waits for a greeting says nothing himself.
     let mut second = opener.open().unwrap();
     second.flush().await.unwrap();
@@ -238,26 +240,40 @@ async fn a_stream_begins_with_its_first_bytes_or_without_any() {
     assert_eq!(&got[..8], [1, 1, 0, 0, 3, 0, 0, 0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_end_is_that_of_both_directions() {
-    let (opener, mut accepted) = pair(&Settings::default());
+    let (near, mut far) = duplex(64 * 1024);
+    let (opener, carried) = client(Link::other(near), Settings::default());
+    crate::io::spawn(carried);
     let mut link = opener.open().unwrap();
     link.write_all(b"request").await.unwrap();
-    let mut peer = accepted.recv().await.unwrap();
-    assert!(!peer.half_closes());
-    peer.write_all(b"all there is").await.unwrap();
-    peer.shutdown().await.unwrap();
-    let mut got = Vec::new();
-    link.read_to_end(&mut got).await.unwrap();
-    assert_eq!(got, b"all there is");
-    // Not at once, so that whoever reads hears of the end first.
+    for frame in [
+        frame(Version::One, Command::Data(12), 3).as_slice(),
+        b"all there is",
+        &frame(Version::One, Command::End, 3),
+    ] {
+        far.write_all(frame).await.unwrap();
+    }
+    let (mut reading, mut writing) = tokio::io::split(link);
+    sleep(Duration::from_millis(10)).await;
+    // Not before whoever reads has heard of the end, however late he comes.
+    let slow = async {
+        sleep(Duration::from_secs(5)).await;
+        let mut got = Vec::new();
+        reading.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"all there is");
+    };
     let began = Instant::now();
-    let error = link.write_all(b"more").await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    assert!(began.elapsed() > Duration::from_secs(1));
+    let written = async {
+        let error = writing.write_all(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        began.elapsed()
+    };
+    let (took, ()) = tokio::join!(written, slow);
+    assert!(took > Duration::from_secs(5), "{took:?}");
 }
 
-/// Both ends are ours, and find that out by the first end of one direction.
+/// Both ends are ours, and find that out by the first stream.
 #[tokio::test]
 async fn an_end_of_one_direction_leaves_the_other_open_where_the_peer_knows_it() {
     for version in [Version::One, Version::Two] {
@@ -269,7 +285,6 @@ async fn an_end_of_one_direction_leaves_the_other_open_where_the_peer_knows_it()
         for round in 0..2 {
             let mut link = opener.open().unwrap();
             link.write_all(b"request").await.unwrap();
-            assert_eq!(link.half_closes(), round > 0);
             poll_fn(|cx| Pin::new(&mut link).poll_end(cx))
                 .await
                 .unwrap();
@@ -469,10 +484,11 @@ async fn an_end_that_is_silent_says_that_it_is_there_and_one_that_hears_nothing_
     crate::io::spawn(carried);
     let mut link = opener.open().unwrap();
     link.flush().await.unwrap();
-    let mut got = [0; 16];
+    let mut got = [0; 24];
     let began = Instant::now();
     far.read_exact(&mut got).await.unwrap();
-    assert_eq!(got, [1, 0, 0, 0, 3, 0, 0, 0, 1, 3, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(got[..8], [1, 0, 0, 0, 3, 0, 0, 0]);
+    assert_eq!(got[16..], [1, 3, 0, 0, 0, 0, 0, 0]);
     assert_eq!(began.elapsed().as_secs(), 10);
     assert!(opener.open_surely().is_some());
     sleep(Duration::from_secs(6)).await;

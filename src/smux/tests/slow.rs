@@ -57,14 +57,17 @@ impl Peer {
         }
     }
 
-    /// What is told within a while, but for data and keepalives.
+    /// What is told within a while, but for data, keepalives and what one knows.
     async fn hears(&mut self, limit: Duration) -> Vec<String> {
         let (mut told, mut buf) = (Vec::new(), [0; 4096]);
         let until = Instant::now() + limit;
         while let Ok(read) = tokio::time::timeout_at(until, self.far.read(&mut buf)).await {
             let mut input = &buf[..read.unwrap()];
             while let Some(event) = self.decoder.next(&mut input).unwrap() {
-                if !matches!(event, Event::Data(..) | Event::KeepAlive) {
+                if !matches!(
+                    event,
+                    Event::Data(..) | Event::KeepAlive | Event::HalfCloses
+                ) {
                     told.push(format!("{event:?}"));
                 }
             }

@@ -399,6 +399,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
                 this.ended = Some(NORMAL);
                 this.gone = true;
                 this.silent = true;
+                // There will be no pongs from who only speaks no more.
+                this.keepalive = None;
                 if this.decoder.is_inside_frame() {
                     let text = "the connection ended inside a WebSocket frame";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
