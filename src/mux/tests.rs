@@ -252,6 +252,23 @@ async fn a_link_carries_128_sessions_over_its_life() {
     }
 }
 
+/// V2Ray's server tells its own end a second after ours.
+#[tokio::test]
+async fn who_has_said_all_takes_no_room_but_for_so_many() {
+    let (client, mut server) = pair(Udp::Shared);
+    let concurrency = Settings::default().concurrency.unwrap();
+    let mut half_closed = Vec::new();
+    for n in 0..4 * concurrency {
+        let mut link = client.open();
+        link.write_all(b"x").await.unwrap();
+        link.shutdown().await.unwrap();
+        half_closed.push((link, server.recv().await.unwrap()));
+        assert_eq!(client.dialled(), 1, "session {n}");
+    }
+    client.open().write_all(b"x").await.unwrap();
+    assert_eq!(client.dialled(), 2);
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_told_to_every_session() {
     let outbound = Outbound::new(Settings::default());
