@@ -85,8 +85,8 @@ impl Words {
         }
     }
 
-    /// How a certificate is pinned that nobody has to vouch for.
-    fn pin(self) -> &'static str {
+    /// How a certificate is pinned that nobody has to vouch for, as the end of a sentence.
+    fn or_pin(self) -> &'static str {
         match self {
             Self::Config => ", or pin it by `pinnedPeerCertificateChainSha256`",
             Self::Gost | Self::Tunnel => ", or pin it by `pin`",
@@ -222,7 +222,7 @@ impl TlsError {
                 "nobody we believe has issued the {} certificate: {}{}",
                 words.whose(),
                 words.issuer(),
-                words.pin()
+                words.or_pin()
             ),
             Self::WrongKey => f.write_str(
                 "the server has not the key of its certificate: somebody sits in between, or its files do not belong together",
@@ -230,7 +230,7 @@ impl TlsError {
             Self::Unusable(what) => write!(
                 f,
                 "{what}, make another one{}",
-                match words.pin() {
+                match words.or_pin() {
                     "" => String::new(),
                     pin => format!("{pin}, which takes any"),
                 }

@@ -10,7 +10,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::head::MAX_OF_ANSWER;
+use super::head::MAX_HEADERS_OF_ANSWER;
 use crate::io::{Link, Prefixed};
 
 /// Sends a request and waits for the head of its answer, which may have `max_head` bytes. The link comes back with
@@ -27,7 +27,7 @@ pub async fn ask(
     let (mut sender, mut connection) = http1::Builder::new()
         .title_case_headers(true)
         .max_buf_size(max_head)
-        .max_headers(MAX_OF_ANSWER)
+        .max_headers(MAX_HEADERS_OF_ANSWER)
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
         .handshake(TokioIo::new(link))

@@ -19,7 +19,7 @@ use crate::io::Link;
 pub(crate) const MAX_HEADERS: usize = 100;
 
 /// The most headers that an answer may have: who is asked is not who attacks.
-pub(crate) const MAX_OF_ANSWER: usize = 256;
+pub(crate) const MAX_HEADERS_OF_ANSWER: usize = 256;
 
 /// How much room there is for the first read; most heads fit in.
 const ROOM: usize = 2 * 1024;
@@ -93,7 +93,7 @@ pub(crate) fn request(bytes: &[u8]) -> Decoded<Request<()>> {
 
 /// The head of an answer at the front of `bytes`.
 pub(crate) fn response(bytes: &[u8]) -> Decoded<Response<()>> {
-    let mut headers = [EMPTY_HEADER; MAX_OF_ANSWER];
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS_OF_ANSWER];
     let mut parsed = httparse::Response::new(&mut headers);
     // What Go takes of a server, and so what V2Ray does: blanks around a status and behind a name, and lines that are folded.
     let len = match ParserConfig::default()
