@@ -69,13 +69,24 @@ async fn serve(inbound: Arc<Inbound>, link: Link) {
     let Ok(Accepted::Many(mut arrivals)) = accepted else {
         return;
     };
-    while let Some((_, mut arrival)) = arrivals.next().await {
-        match arrival.link.read_u8().await {
-            // It goes away.
-            Ok(b'!') => return,
-            Ok(byte) => arrival.link.write_all(&[byte, b'.']).await.unwrap(),
-            Err(_) => {}
-        }
+    let (go, mut going) = mpsc::unbounded_channel();
+    loop {
+        let arrival = tokio::select! {
+            arrival = arrivals.next() => arrival,
+            _ = going.recv() => return,
+        };
+        let Some((_, mut arrival)) = arrival else {
+            return;
+        };
+        // Beside the others: while nobody waits for the next one, the session stands still.
+        let go = go.clone();
+        crate::io::spawn(async move {
+            match arrival.link.read_u8().await {
+                Ok(b'!') => go.send(()).unwrap(),
+                Ok(byte) => arrival.link.write_all(&[byte, b'.']).await.unwrap(),
+                Err(_) => {}
+            }
+        });
     }
 }
 
