@@ -474,20 +474,26 @@ async fn a_gost_that_only_hangs_up_has_said_all_it_had_to_say() {
     }
 }
 
+/// A SOCKS proxy whose way leads by `scheme`, both ends mobula.
+async fn both_ends(scheme: &str) -> (Stage, u16) {
+    let mut stage = Stage::new();
+    let (server, socks) = (free_port(), free_port());
+    let url = format!("{scheme}://127.0.0.1:{server}");
+    stage
+        .start("server", &mut gost(&["-L", &url]), &[server])
+        .await;
+    let local = format!("socks5://127.0.0.1:{socks}");
+    let args = ["-L", &local, "-F", &url];
+    stage.start("client", &mut gost(&args), &[socks]).await;
+    traffic::ready(socks).await;
+    (stage, socks)
+}
+
 /// FIN would be the end of both directions: who knows another one is told of it.
 #[tokio::test]
 async fn an_application_that_ends_first_has_its_answer_over_many_streams() {
     for scheme in ["relay+mws", "socks5+mws", "http+mws", "relay+mwss"] {
-        let mut stage = Stage::new();
-        let (server, socks) = (free_port(), free_port());
-        let url = format!("{scheme}://127.0.0.1:{server}");
-        stage
-            .start("server", &mut gost(&["-L", &url]), &[server])
-            .await;
-        let local = format!("socks5://127.0.0.1:{socks}");
-        let args = ["-L", &local, "-F", &url];
-        stage.start("client", &mut gost(&args), &[socks]).await;
-        traffic::ready(socks).await;
+        let (_stage, socks) = both_ends(scheme).await;
         let began = Instant::now();
         traffic::application_ends_first(socks).await;
         assert!(
@@ -508,16 +514,7 @@ async fn the_end_of_an_answer_is_heard_of_at_once() {
         "socks5+mws",
         "http+ws",
     ] {
-        let mut stage = Stage::new();
-        let (server, socks) = (free_port(), free_port());
-        let url = format!("{scheme}://127.0.0.1:{server}");
-        stage
-            .start("server", &mut gost(&["-L", &url]), &[server])
-            .await;
-        let local = format!("socks5://127.0.0.1:{socks}");
-        let args = ["-L", &local, "-F", &url];
-        stage.start("client", &mut gost(&args), &[socks]).await;
-        traffic::ready(socks).await;
+        let (_stage, socks) = both_ends(scheme).await;
         let began = Instant::now();
         traffic::target_sends_and_closes(socks).await;
         let took = began.elapsed();

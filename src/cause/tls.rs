@@ -85,13 +85,19 @@ impl Words {
         }
     }
 
-    /// How a certificate is pinned that nobody has to vouch for, as the end of a sentence.
-    fn or_pin(self) -> &'static str {
+    /// How a certificate is pinned that nobody has to vouch for, where it can be.
+    fn pin(self) -> Option<&'static str> {
         match self {
-            Self::Config => ", or pin it by `pinnedPeerCertificateChainSha256`",
-            Self::Gost | Self::Tunnel => ", or pin it by `pin`",
-            Self::TunnelProxy => "",
+            Self::Config => Some("pinnedPeerCertificateChainSha256"),
+            Self::Gost | Self::Tunnel => Some("pin"),
+            Self::TunnelProxy => None,
         }
+    }
+
+    /// The same as a cure behind others, with more about it.
+    fn or_pin(self, more: &str) -> String {
+        let cure = |pin| format!(", or pin it by `{pin}`{more}");
+        self.pin().map(cure).unwrap_or_default()
     }
 
     /// How its issuer is made known.
@@ -222,7 +228,7 @@ impl TlsError {
                 "nobody we believe has issued the {} certificate: {}{}",
                 words.whose(),
                 words.issuer(),
-                words.or_pin()
+                words.or_pin("")
             ),
             Self::WrongKey => f.write_str(
                 "the server has not the key of its certificate: somebody sits in between, or its files do not belong together",
@@ -230,14 +236,13 @@ impl TlsError {
             Self::Unusable(what) => write!(
                 f,
                 "{what}, make another one{}",
-                match words.or_pin() {
-                    "" => String::new(),
-                    pin => format!("{pin}, which takes any"),
-                }
+                words.or_pin(", which takes any")
             ),
-            Self::Untrusted(Untrusted::CertificatePins) if words != Words::Config => {
-                f.write_str("none of the server's certificates is one of `pin`")
-            }
+            Self::Untrusted(Untrusted::CertificatePins) if words != Words::Config => write!(
+                f,
+                "none of the server's certificates is one of `{}`",
+                words.pin().unwrap_or_default()
+            ),
             Self::Untrusted(why) => fmt::Display::fmt(why, f),
             Self::Certificate(what) => f.write_str(what),
             Self::NotTls => f.write_str("the server does not speak TLS on this port"),

@@ -53,7 +53,8 @@ enum Role<A> {
 
 /// What a server puts in front of its payload, as far as a client has read it.
 pub(super) trait Answer: Default + Send + Unpin {
-    /// Whether a server says goodbye that seems to be one of those who do: a gost looks like V2Ray, and only hangs up.
+    /// Whether a server says goodbye that seems to be one of those who do: a gost looks like V2Ray, and only hangs up, as soon as its
+    /// target has ended.
     const OWES_GOODBYE: bool = true;
 
     /// Whether all that comes next is payload.

@@ -74,13 +74,15 @@ impl AsyncWrite for SmuxStream {
             Sent::Ended => {
                 let this = &mut *self;
                 let grace = this.grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
-                ready!(grace.as_mut().poll(cx));
-                while this.handle.has_unread() {
+                while grace.as_mut().poll(cx).is_ready() {
+                    if !this.handle.has_unread() {
+                        let text = "the peer is done with the stream";
+                        let error = io::Error::new(io::ErrorKind::BrokenPipe, text);
+                        return Poll::Ready(Err(error));
+                    }
                     grace.as_mut().reset(Instant::now() + GRACE);
-                    ready!(grace.as_mut().poll(cx));
                 }
-                let text = "the peer is done with the stream";
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)))
+                Poll::Pending
             }
         }
     }
