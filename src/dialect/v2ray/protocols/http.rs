@@ -56,6 +56,7 @@ fn headers(node: &Node) -> HeaderMap {
             continue;
         };
         let values = match value {
+            Value::Null => continue,
             Value::Array(_) => at.array(),
             _ => vec![at],
         };
@@ -84,7 +85,7 @@ mod tests {
     fn mistakes_are_reported_where_they_are() {
         let value = json!({
             "address": "proxy", "port": 3128,
-            "headers": {"X-A": "1", "X B": "2", "X-C": ["3", 4], "X-D": "a\nb"},
+            "headers": {"X-A": "1", "X B": "2", "X-C": ["3", 4], "X-D": "a\nb", "X-E": null},
         });
         let report = Report::default();
         let settings = Node::root(&value, &report).object().unwrap();
