@@ -5,7 +5,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
 use tracing::{error, info, warn};
 
 use super::args::RunArgs;
@@ -25,7 +24,7 @@ use crate::dialect::v2ray::Loaded;
 use crate::io::open_files;
 use crate::log::{self, NOTICE};
 use crate::report::Message;
-use crate::server::Server;
+use crate::server::{Server, Threads};
 use crate::transport::tcp::handed;
 
 pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
@@ -224,15 +223,14 @@ fn served(
     }
     info!("AES-GCM is sealed by {}", Library::of_aes());
     raise_limit();
-    let runtime = Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| format!("cannot start threads: {e}"))?;
-    let handle = runtime.handle().clone();
+    let threads = Threads::start().map_err(|e| format!("cannot start threads: {e}"))?;
+    let handle = threads.handle().clone();
     let signals = {
         let _inside = handle.enter();
         Signals::new()
     };
     let signals = signals.map_err(|e| format!("cannot listen for signals: {e}"))?;
-    let mut server = Server::start_on(runtime, config).map_err(|e| e.to_string())?;
+    let mut server = Server::start_with(threads, config).map_err(|e| e.to_string())?;
     for unused in handed::close_unused() {
         warn!("{unused} was handed over, but no inbound listens there: it is closed");
     }

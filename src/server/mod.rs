@@ -12,12 +12,14 @@
 
 #![warn(missing_docs)]
 
+mod threads;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::api;
 use crate::app::{self, App};
@@ -25,6 +27,8 @@ use crate::config::Config;
 use crate::dialect::v2ray::{self, Format, Input};
 use crate::exporter;
 use crate::report::{Message, Problem};
+
+pub(crate) use threads::Threads;
 
 /// A running service; it ends when it is dropped.
 ///
@@ -46,7 +50,7 @@ use crate::report::{Message, Problem};
 pub struct Server {
     app: Option<App>,
     api: Option<api::Running>,
-    runtime: Option<Runtime>,
+    threads: Option<Threads>,
 }
 
 /// Why a service did not start.
@@ -84,7 +88,7 @@ impl Server {
         if !mistakes.is_empty() {
             return Err(StartError::Contradictions(mistakes));
         }
-        Self::start_on(runtime()?, config)
+        Self::start_with(Threads::start().map_err(StartError::Threads)?, config)
     }
 
     /// As [`Server::start`], with a text as `config.json` has it. What is only a warning is said to the log.
@@ -102,7 +106,7 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let config = loaded.config.ok_or(StartError::Config(loaded.errors))?;
-        Self::start_on(runtime()?, config)
+        Self::start_with(Threads::start().map_err(StartError::Threads)?, config)
     }
 
     /// Makes `config` run on the threads of `runtime`, which becomes the server's own; its clock and its I/O must be
@@ -112,10 +116,14 @@ impl Server {
     ///
     /// When a place cannot be listened on, or a certificate cannot be used.
     pub fn start_on(runtime: Runtime, config: Config) -> Result<Self, StartError> {
-        let started = runtime.handle().spawn(start(config));
+        Self::start_with(runtime.into(), config)
+    }
+
+    pub(crate) fn start_with(threads: Threads, config: Config) -> Result<Self, StartError> {
+        let started = threads.handle().spawn(start(config));
         // The caller may be on a thread of another runtime, which must not be blocked by means of this one.
         let (sender, receiver) = std::sync::mpsc::channel();
-        runtime.spawn(async move {
+        threads.handle().spawn(async move {
             let app = started.await.expect("starting does not panic");
             let _ = sender.send(app);
         });
@@ -124,7 +132,7 @@ impl Server {
         Ok(Self {
             app: Some(app),
             api,
-            runtime: Some(runtime),
+            threads: Some(threads),
         })
     }
 
@@ -175,11 +183,11 @@ impl Server {
     ///
     /// When it is called from asynchronous code, which must not block.
     pub fn blocking_stop(mut self, grace: Duration) {
-        if let (Some(runtime), Some(app)) = (&self.runtime, self.app.take()) {
+        if let (Some(threads), Some(app)) = (&self.threads, self.app.take()) {
             if let Some(api) = self.api.take() {
                 api.stop();
             }
-            runtime.block_on(app.stop(grace));
+            threads.handle().block_on(app.stop(grace));
         }
         self.cut_off();
     }
@@ -189,24 +197,19 @@ impl Server {
         if let Some(api) = self.api.take() {
             api.stop();
         }
-        if let (Some(runtime), Some(app)) = (&self.runtime, self.app.take()) {
+        if let (Some(threads), Some(app)) = (&self.threads, self.app.take()) {
             // A panic would be the end, too.
-            let _ = runtime.spawn(app.stop(grace)).await;
+            let _ = threads.handle().spawn(app.stop(grace)).await;
         }
     }
 
     /// Ends what still runs, and waits a little: what is dropped may tell its peer.
     pub(crate) fn cut_off(mut self) {
         drop(self.app.take());
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(DROP_LIMIT);
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_timeout(DROP_LIMIT);
         }
     }
-}
-
-fn runtime() -> Result<Runtime, StartError> {
-    let runtime = Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(StartError::Threads)
 }
 
 async fn start(config: Config) -> Result<(App, Option<api::Running>), StartError> {
@@ -224,8 +227,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         // It tells the tunnels why they end.
         drop(self.app.take());
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
         }
     }
 }
