@@ -1,6 +1,7 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
 mod abort;
+mod backlog;
 #[cfg(feature = "app")]
 pub(crate) mod burst;
 mod closing;
@@ -34,6 +35,7 @@ mod task;
 mod unsent;
 
 pub use abort::{Presence, begun, presence};
+pub use backlog::Backlog;
 pub use closing::{CloseReason, Closing, Holder};
 pub use counted::{Counted, Udp};
 pub(crate) use forward::forward;

@@ -20,13 +20,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::codec::{Frame, FrameError};
 use crate::address::Destination;
-use crate::copy;
-use crate::io::Packet;
+use crate::io::{Backlog, Packet};
 
 /// What one stream may have waiting before it holds up the others, four times as much as in V2Ray.
 pub(super) const SESSION_MAX: usize = 2 * 1024 * 1024;
@@ -79,7 +78,7 @@ struct Session {
 }
 
 enum Inbox {
-    Stream(BytesMut),
+    Stream(Backlog),
     Packets {
         /// Whom a datagram without an address belongs to.
         peer: Destination,
@@ -109,7 +108,7 @@ impl Table {
             return None;
         }
         let inbox = match peer {
-            None => Inbox::Stream(BytesMut::new()),
+            None => Inbox::Stream(Backlog::default()),
             Some(peer) => Inbox::Packets {
                 peer,
                 waiting: VecDeque::new(),
@@ -297,7 +296,7 @@ impl State {
 impl Session {
     fn put(&mut self, from: Option<Destination>, data: &[u8], held: &mut usize) {
         match &mut self.inbox {
-            Inbox::Stream(waiting) => copy::append(data, waiting),
+            Inbox::Stream(waiting) => waiting.put(data),
             Inbox::Packets { peer, waiting } => {
                 if waiting.len() >= DATAGRAMS_MAX || *held >= LINK_MAX / 2 {
                     return;
@@ -343,7 +342,7 @@ impl Handle {
         &self,
         cx: &Context<'_>,
         room: usize,
-        mut out: impl FnMut(&[u8]),
+        out: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
         let mut guard = self.table.lock();
         let state = &mut *guard;
@@ -357,14 +356,7 @@ impl Handle {
         if waiting.is_empty() {
             return session.poll_nothing(cx, over).map_ok(|_| ());
         }
-        let n = room.min(waiting.len());
-        out(&waiting[..n]);
-        waiting.advance(n);
-        if waiting.is_empty() {
-            // An idle session holds no buffer.
-            *waiting = BytesMut::new();
-        }
-        state.held -= n;
+        state.held -= waiting.take(room, out);
         state.wake_waiting();
         Poll::Ready(Ok(()))
     }

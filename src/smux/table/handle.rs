@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
 use super::{State, Table, set};
@@ -79,7 +78,7 @@ impl Handle {
         &self,
         cx: &Context<'_>,
         room: usize,
-        out: impl FnOnce(&[u8]),
+        out: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
         self.table.with(|state| {
             let Some(stream) = state.streams.get_mut(&self.id) else {
@@ -99,13 +98,7 @@ impl Handle {
                 set(&mut stream.reader, cx);
                 return Poll::Pending;
             }
-            let n = room.min(stream.inbox.len());
-            out(&stream.inbox[..n]);
-            stream.inbox.advance(n);
-            if stream.inbox.is_empty() {
-                // An idle stream holds no buffer.
-                stream.inbox = BytesMut::new();
-            }
+            let n = stream.inbox.take(room, out);
             state.consume(self.id, n, self.table.stream_window);
             state.release(n);
             Poll::Ready(Ok(()))

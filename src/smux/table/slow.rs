@@ -11,10 +11,10 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{State, Stream};
+use crate::io::Backlog;
 use crate::smux::codec::{self, Command, Version};
 use crate::smux::settings::{FIRST_WINDOW, Settings};
 
@@ -169,7 +169,7 @@ impl State {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.is_cut = true;
                 stream.peer_wrote_all = true;
-                stream.inbox = BytesMut::new();
+                stream.inbox = Backlog::default();
                 self.woken.extend(stream.reader.take());
                 self.woken.extend(stream.writer.take());
             }

@@ -202,7 +202,7 @@ impl State {
                 if let Some(stream) = self.streams.get_mut(&id)
                     && !stream.peer_wrote_all
                 {
-                    copy::append(data, &mut stream.inbox);
+                    stream.inbox.put(data);
                     self.held += data.len();
                     self.woken.extend(stream.reader.take());
                     let is_slow = stream.inbox.len() >= self.slow && !stream.is_windowed;

@@ -3,14 +3,13 @@
 use std::io;
 use std::task::Waker;
 
-use bytes::BytesMut;
-
+use crate::io::Backlog;
 use crate::smux::codec::Version;
 use crate::smux::settings::FIRST_WINDOW;
 
 pub(super) struct Stream {
     /// What has come and was not read.
-    pub(super) inbox: BytesMut,
+    pub(super) inbox: Backlog,
     /// The peer writes no more to it.
     pub(super) peer_wrote_all: bool,
     /// The peer is done with it.
@@ -46,7 +45,7 @@ pub(super) struct Stream {
 impl Default for Stream {
     fn default() -> Self {
         Self {
-            inbox: BytesMut::new(),
+            inbox: Backlog::default(),
             peer_wrote_all: false,
             peer_ended: false,
             wrote_all: false,
