@@ -3,19 +3,30 @@
 //! What grows at one end and is taken from the other would be moved, and take two to three times the place of what is in it,
 //! if it were one buffer. Of pieces, those that are read are given back.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-
-use bytes::{Buf, BytesMut};
 
 use crate::copy;
 
 /// The largest piece.
 const PIECE: usize = 64 * 1024;
 
+/// Pieces of that size that a thread keeps: a fast stream would have the system clear new pages for each.
+const KEPT: usize = 8;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
 #[derive(Default)]
 pub struct Backlog {
-    pieces: VecDeque<BytesMut>,
+    pieces: VecDeque<Piece>,
     len: usize,
+}
+
+struct Piece {
+    bytes: Vec<u8>,
+    taken: usize,
 }
 
 impl Backlog {
@@ -29,44 +40,76 @@ impl Backlog {
 
     /// Puts `bytes` behind what is there.
     pub fn put(&mut self, mut bytes: &[u8]) {
+        self.len += bytes.len();
         if let Some(last) = self.pieces.back_mut() {
-            let room = last.capacity() - last.len();
-            let (first, rest) = bytes.split_at(room.min(bytes.len()));
-            copy::append(first, last);
-            bytes = rest;
-            self.len += first.len();
+            bytes = last.fill(bytes);
         }
         while !bytes.is_empty() {
             // Very small ones would take more place than what is in them; what is little has no need of a large one.
-            let size = self.len.max(bytes.len()).min(PIECE);
-            let (first, rest) = bytes.split_at(size.min(bytes.len()));
-            let mut piece = BytesMut::with_capacity(size);
-            copy::append(first, &mut piece);
+            let mut piece = Piece::of(self.len.min(PIECE));
+            bytes = piece.fill(bytes);
             self.pieces.push_back(piece);
-            bytes = rest;
-            self.len += first.len();
         }
     }
 
-    /// Takes at most `most` bytes, and gives them to `out` in their order.
-    pub fn take(&mut self, mut most: usize, mut out: impl FnMut(&[u8])) -> usize {
-        let before = self.len;
+    /// Takes at most `most` bytes, and gives them to `out` in their order; tells how many.
+    pub fn take(&mut self, most: usize, mut out: impl FnMut(&[u8])) -> usize {
+        let mut n = 0;
         while let Some(first) = self.pieces.front_mut() {
-            let n = most.min(first.len());
-            out(&first[..n]);
-            first.advance(n);
-            most -= n;
-            self.len -= n;
-            if !first.is_empty() {
+            let waiting = &first.bytes[first.taken..];
+            let taken = waiting.len().min(most - n);
+            out(&waiting[..taken]);
+            first.taken += taken;
+            n += taken;
+            if first.taken < first.bytes.len() {
                 break;
             }
             self.pieces.pop_front();
         }
+        self.len -= n;
         if self.is_empty() {
             // Who has nothing to read holds no buffer.
-            *self = Self::default();
+            self.pieces = VecDeque::new();
         }
-        before - self.len
+        n
+    }
+}
+
+impl Piece {
+    fn of(size: usize) -> Self {
+        let kept = match size {
+            PIECE => FREE.with_borrow_mut(Vec::pop),
+            _ => None,
+        };
+        Self {
+            bytes: kept.unwrap_or_else(|| Vec::with_capacity(size)),
+            taken: 0,
+        }
+    }
+
+    /// Takes as many bytes as there is room for; gives back the others.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let room = self.bytes.capacity() - self.bytes.len();
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        copy::append(first, &mut self.bytes);
+        rest
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if self.bytes.capacity() != PIECE {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        // The thread may be ending, and its list gone; then the piece is freed.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push(bytes);
+            }
+        });
     }
 }
 
@@ -84,7 +127,7 @@ mod tests {
     fn place(backlog: &Backlog) -> usize {
         let pieces = backlog.pieces.iter();
         pieces
-            .map(|piece| piece.capacity() + size_of::<BytesMut>())
+            .map(|piece| piece.bytes.capacity() + size_of::<Piece>())
             .sum()
     }
 
