@@ -36,6 +36,9 @@ pub(super) const LINK_MAX: usize = 4 * 1024 * 1024;
 /// Frames that wait for the link, before writers wait too.
 const OUT_MAX: usize = 128 * 1024;
 
+/// What one session may write while others wait for the same frames to go.
+const TURN: usize = 32 * 1024;
+
 /// Answers to frames of unknown sessions, beyond what writers may have waiting.
 const ANSWERS_MAX: usize = 16 * 1024;
 
@@ -52,6 +55,13 @@ pub(super) struct State {
     sessions: HashMap<u16, Session>,
     /// Frames for the link.
     out: BytesMut,
+    /// How often they were taken.
+    round: u32,
+    /// Sessions that wait for room there, and behind them those that have written something in this round.
+    waiting: VecDeque<u16>,
+    waiting_again: VecDeque<u16>,
+    /// Some waited so in the round before.
+    is_crowded: bool,
     /// Bytes in all inboxes.
     held: usize,
     /// The session that there is more for than it has room.
@@ -75,6 +85,10 @@ struct Session {
     ended: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    waits_for_room: bool,
+    /// The round it has written in, and how much.
+    round: u32,
+    in_round: usize,
 }
 
 enum Inbox {
@@ -121,6 +135,9 @@ impl Table {
             ended: false,
             reader: None,
             writer: None,
+            waits_for_room: false,
+            round: 0,
+            in_round: 0,
         };
         state.sessions.insert(session_id, session);
         Some(Handle {
@@ -203,8 +220,14 @@ impl State {
     /// `cx` is woken when there are some.
     pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
         set(&mut self.driver, cx);
-        if !self.out.is_empty() {
-            for session in self.sessions.values_mut() {
+        self.round = self.round.wrapping_add(1);
+        self.is_crowded = self.waiting.len() + self.waiting_again.len() > 1;
+        // Tasks run in the order in which they are woken, so those that had no room are the first.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.append(&mut self.waiting_again);
+        for session_id in waiting {
+            if let Some(session) = self.sessions.get_mut(&session_id) {
+                session.waits_for_room = false;
                 wake(&mut session.writer);
             }
         }
@@ -395,12 +418,27 @@ impl Handle {
             let error = over.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
             return Poll::Ready(Err(error));
         }
-        if state.out.len() >= OUT_MAX {
+        if session.round != state.round {
+            (session.round, session.in_round) = (state.round, 0);
+        }
+        let others_wait =
+            state.is_crowded || !state.waiting.is_empty() || !state.waiting_again.is_empty();
+        let has_had_a_turn = session.in_round >= TURN && others_wait;
+        if state.out.len() >= OUT_MAX || has_had_a_turn {
             set(&mut session.writer, cx);
+            if !session.waits_for_room {
+                session.waits_for_room = true;
+                match session.in_round > 0 {
+                    true => state.waiting_again.push_back(self.session_id),
+                    false => state.waiting.push_back(self.session_id),
+                }
+            }
             return Poll::Pending;
         }
+        let before = state.out.len();
         let sent =
             send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        session.in_round += state.out.len() - before;
         wake(&mut state.driver);
         Poll::Ready(Ok(sent))
     }

@@ -155,6 +155,40 @@ async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() 
     again.await.unwrap();
 }
 
+/// On one thread, where who is woken last runs first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn streams_that_have_much_to_say_take_turns() {
+    const ALL: usize = 7;
+    let (client, mut server) = pair(Udp::Shared);
+    let counters: Vec<Arc<AtomicUsize>> = (0..ALL).map(|_| Arc::default()).collect();
+    for counter in &counters {
+        let (mut link, counter) = (client.open(), counter.clone());
+        link.flush().await.unwrap();
+        let (_, mut accepted) = stream(server.recv().await.unwrap());
+        crate::io::spawn(async move { while accepted.write_all(&[7; 100_000]).await.is_ok() {} });
+        crate::io::spawn(async move {
+            let mut buf = vec![0; 200_000];
+            while link.read(&mut buf).await.is_ok_and(|n| n > 0) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    assert_eq!(client.dialled(), 1);
+    let count = || -> Vec<usize> {
+        let all = counters.iter();
+        all.map(|counter| counter.load(Ordering::Relaxed)).collect()
+    };
+    let most_of_all = async {
+        while count().iter().sum::<usize>() < 20_000 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), most_of_all).await.unwrap();
+    let counts = count();
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(least * 3 > *most, "{counts:?}");
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_heed_anything_cannot_fill_the_memory() {
     let (mut peer, mut server) = serving(1024);

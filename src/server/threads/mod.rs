@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::block_in_place;
-use tokio::time::sleep_until;
+use tokio::time::sleep;
 use tracing::debug;
 
 use scale::Scale;
@@ -29,6 +29,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 
 /// What a timer is set to.
 const TICK: Duration = Duration::from_millis(1);
+
+/// How long others have to take what waits for a thread that is to be held.
+const QUEUE: Duration = Duration::from_millis(10);
 
 /// With less of a CPU than this the load is not looked at, until a thread has something to do again.
 const REST: f64 = 0.01;
@@ -64,8 +67,9 @@ struct State {
     coming: usize,
     /// One more is held, and nobody may be waiting for the sockets.
     nudge: bool,
-    /// How late a timer was since the last look at the load.
-    late: Option<Duration>,
+    /// Since when a timer is waited for, and how late the last one was.
+    asked: Option<Instant>,
+    late: Duration,
     over: bool,
 }
 
@@ -192,8 +196,9 @@ impl Shared {
                 continue;
             }
             let now = load.take();
-            scale.follow(now, state.late.take());
-            if scale.is_much(now) {
+            scale.follow(now, state.late());
+            if now >= REST && state.asked.is_none() {
+                state.asked = Some(Instant::now());
                 handle.spawn(look_at_the_clock(self.clone()));
             }
             let hold = scale.all - scale.working;
@@ -207,13 +212,30 @@ impl Shared {
                 handle.spawn(hold_one(self.clone()));
             }
             if now < REST && scale.working == 1 && state.held == hold {
-                self.rests.store(true, Ordering::Relaxed);
-                let rests = |state: &mut State| !state.over && self.rests.load(Ordering::Relaxed);
-                let waited = self.look.wait_while(state, rests);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
-                load.take();
+                state = self.rest(state, &mut load, period);
             }
         }
+    }
+
+    /// Waits until a thread has something to do.
+    fn rest<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        load: &mut Load<impl Fn() -> Duration>,
+        period: Duration,
+    ) -> MutexGuard<'a, State> {
+        self.rests.store(true, Ordering::Relaxed);
+        let rests = |state: &mut State| !state.over && self.rests.load(Ordering::Relaxed);
+        // One may have begun just before that, and not have rested since.
+        let waited = self.look.wait_timeout_while(state, period, rests);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if load.take() < REST {
+            let waited = self.look.wait_while(state, rests);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            load.take();
+        }
+        self.rests.store(false, Ordering::Relaxed);
+        state
     }
 
     /// Blocks this thread for as long as it is to be held.
@@ -223,23 +245,50 @@ impl Shared {
         if state.held >= state.hold {
             return;
         }
+        // The first is the last in the queue of this thread, from which the others take what is before it as well. The second
+        // runs when this one ends and not before, for nobody takes what is next; unless another thread is the worker by now.
+        let (taken, elsewhere) = (Flag::default(), Flag::default());
+        for flag in [&taken, &elsewhere] {
+            Handle::current().spawn(flag.clone().rise(self.clone()));
+        }
+        let waits = |_: &mut State| !taken.is_up();
+        let waited = self.let_go.wait_timeout_while(state, QUEUE, waits);
+        (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !taken.is_up() || state.held >= state.hold {
+            return;
+        }
         state.held += 1;
         state.nudge = true;
         self.look.notify_one();
-        // What is spawned here runs here, and so not before this ends: unless another thread is the worker by now.
-        let elsewhere = Arc::new(AtomicBool::new(false));
-        let (shared, ran) = (self.clone(), elsewhere.clone());
-        Handle::current().spawn(async move {
-            ran.store(true, Ordering::Relaxed);
-            drop(shared.lock());
-            shared.let_go.notify_all();
-        });
-        while state.held <= state.hold && !elsewhere.load(Ordering::Relaxed) {
-            let waited = self.let_go.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+        let held = |state: &mut State| state.held <= state.hold && !elsewhere.is_up();
+        let waited = self.let_go.wait_while(state, held);
+        state = waited.unwrap_or_else(PoisonError::into_inner);
         state.held -= 1;
         self.look.notify_one();
+    }
+}
+
+impl State {
+    /// How late the last timer was, or is as yet.
+    fn late(&mut self) -> Duration {
+        let yet = self.asked.map(|asked| asked.elapsed().saturating_sub(TICK));
+        yet.unwrap_or_else(|| std::mem::take(&mut self.late))
+    }
+}
+
+/// Whether a task has run.
+#[derive(Clone, Default)]
+struct Flag(Arc<AtomicBool>);
+
+impl Flag {
+    fn is_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    async fn rise(self, shared: Arc<Shared>) {
+        self.0.store(true, Ordering::Relaxed);
+        drop(shared.lock());
+        shared.let_go.notify_all();
     }
 }
 
@@ -253,10 +302,11 @@ async fn hold_one(shared: Arc<Shared>) {
 
 /// Sees how late the threads are.
 async fn look_at_the_clock(shared: Arc<Shared>) {
-    let due = tokio::time::Instant::now() + TICK;
-    sleep_until(due).await;
-    let late = due.elapsed();
-    shared.lock().late = Some(late);
+    sleep(TICK).await;
+    let mut state = shared.lock();
+    if let Some(asked) = state.asked.take() {
+        state.late = asked.elapsed().saturating_sub(TICK);
+    }
 }
 
 /// What this process has had of the CPU.
