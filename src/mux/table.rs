@@ -220,6 +220,10 @@ impl State {
     /// `cx` is woken when there are some.
     pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
         set(&mut self.driver, cx);
+        if self.out.is_empty() {
+            // Those who were woken for the last round may not have run yet.
+            return BytesMut::new();
+        }
         self.round = self.round.wrapping_add(1);
         self.is_crowded = self.waiting.len() + self.waiting_again.len() > 1;
         // Tasks run in the order in which they are woken, so those that had no room are the first.
