@@ -50,6 +50,29 @@ async fn sessions_go_to_the_fastest_server_that_answers_as_in_v2ray() {
     }
 }
 
+/// As Xray does and v2rayN asks for: the fastest is known at once, however long the interval is.
+#[tokio::test]
+async fn all_outbounds_may_be_asked_at_once() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (_, slow) = server(&mut stage, "way-a-slow").await;
+    let (_, port) = server(&mut stage, "way-z-fast").await;
+    let near = behind(slow, [Duration::from_millis(150); 2]).await;
+    let socks = free_port();
+    let ways = [
+        ("way-a-slow", near),
+        ("way-b-dead", 1),
+        ("way-z-fast", port),
+    ];
+    let mut config = client(socks, &ways, &json!({"type": "leastPing"})).await;
+    config["observatory"] = json!({
+        "subjectSelector": ["way-"], "enableConcurrency": true,
+        "probeURL": format!("http://{site}/probe"), "probeInterval": "1h"
+    });
+    stage.run(Peer::Mobula, "client", &config, &[socks]).await;
+    until_said(socks, "way-z-fast").await;
+}
+
 #[tokio::test]
 async fn without_a_living_server_the_first_outbound_carries_as_in_v2ray() {
     for (peer, fallback, expected) in [

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::probe::{Method, ProbeVia, probe};
-use super::{Burst, ExpectedStatus, Targets, note, now};
+use super::{AT_ONCE, Burst, ExpectedStatus, Targets, note, now};
 use crate::routing::{Observation, Samples};
 
 pub(super) async fn run(targets: Targets, settings: Burst) {
@@ -51,9 +51,6 @@ pub(super) async fn run(targets: Targets, settings: Burst) {
 
 /// Between the beginnings of two checks that failing sessions ask for.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
-
-/// Outbounds that are asked at one time; sing-box and mihomo ask ten.
-const AT_ONCE: usize = 32;
 
 struct Watch {
     targets: Targets,

@@ -2,18 +2,18 @@
 //!
 //! An observer asks for a URL through each of its outbounds, again and again, and writes down how long
 //! the answer took ([`HealthTable`]). Any answer means that the outbound is
-//! alive, unless `expectedStatus` says which. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
+//! alive, unless `expectedStatus` says which. `observatory` asks through one outbound after the other, or through all at once; `burstObservatory` at random moments,
 //! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, a probe
 //! is a session like any other, except that no rule is asked and the access log does not have it.
 
+mod background;
 mod burst;
 mod probe;
-mod sequential;
 mod settings;
 mod status;
 mod url;
 
-pub use settings::{Burst, Kind, Sequential, Settings};
+pub use settings::{Background, Burst, Kind, Settings};
 pub use status::{ExpectedStatus, StatusError};
 pub use url::{Url, UrlError};
 
@@ -39,10 +39,13 @@ pub fn observe(
         dispatcher,
     };
     match settings.kind {
-        Kind::Sequential(settings) => Box::pin(sequential::run(targets, *settings)),
+        Kind::Background(settings) => Box::pin(background::run(targets, *settings)),
         Kind::Burst(settings) => Box::pin(burst::run(targets, *settings)),
     }
 }
+
+/// Outbounds that are asked at one time; sing-box and mihomo ask ten.
+const AT_ONCE: usize = 32;
 
 /// What an observer of either kind works on.
 struct Targets {

@@ -23,18 +23,20 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// V2Ray's `observatory`.
-    Sequential(Box<Sequential>),
+    Background(Box<Background>),
     /// `burstObservatory`.
     Burst(Box<Burst>),
 }
 
-/// One outbound after the other.
+/// One outbound after the other, or all at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sequential {
+pub struct Background {
     /// `probeURL`, by default V2Ray's own page.
     pub url: Url,
-    /// `probeInterval`, between two outbounds: 10 s.
+    /// `probeInterval`, between two outbounds, or two times that all are asked: 10 s.
     pub interval: Duration,
+    /// `enableConcurrency`, Xray's.
+    pub all_at_once: bool,
     /// `expectedStatus`, ours: other answers are none. Any by default.
     pub expected: ExpectedStatus,
 }
@@ -59,15 +61,16 @@ pub struct Burst {
     pub max_failed: Option<NonZeroU32>,
 }
 
-const SEQUENTIAL_URL: &str = "https://api.v2fly.org/checkConnection.svgz";
+const BACKGROUND_URL: &str = "https://api.v2fly.org/checkConnection.svgz";
 const BURST_URL: &str = "https://connectivitycheck.gstatic.com/generate_204";
 
-impl Default for Sequential {
+impl Default for Background {
     /// V2Ray's.
     fn default() -> Self {
         Self {
-            url: known(SEQUENTIAL_URL),
+            url: known(BACKGROUND_URL),
             interval: Duration::from_secs(10),
+            all_at_once: false,
             expected: ExpectedStatus::default(),
         }
     }
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_defaults_can_be_asked() {
-        assert_eq!(Sequential::default().url.to_string(), SEQUENTIAL_URL);
+        assert_eq!(Background::default().url.to_string(), BACKGROUND_URL);
         assert_eq!(Burst::default().url.to_string(), BURST_URL);
     }
 }

@@ -252,7 +252,7 @@ mod tests {
         observatory::Settings {
             tag: tag.to_owned(),
             selectors: at("subjectSelector", selectors),
-            kind: Kind::Sequential(Box::default()),
+            kind: Kind::Background(Box::default()),
         }
     }
 

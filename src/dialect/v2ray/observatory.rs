@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::dialect::v2ray::json::{Node, Object, Setting, StringList, found, one_of};
-use crate::observatory::{Burst, ExpectedStatus, Kind, Sequential, Settings, StatusError, Url};
+use crate::observatory::{Background, Burst, ExpectedStatus, Kind, Settings, StatusError, Url};
 use crate::report::Placed;
 
 /// Reads the settings of one kind.
@@ -19,14 +19,14 @@ const MAX_SAMPLING: u32 = 1000;
 pub(super) fn read(root: &Object) -> Vec<Settings> {
     let services = root.object("services");
     let mut observers = Vec::new();
-    let sequentials = [
+    let backgrounds = [
         root.object("observatory"),
         services
             .as_ref()
             .and_then(|s| s.object("backgroundObservatory")),
     ];
-    for object in sequentials.into_iter().flatten() {
-        observers.extend(observer(object, String::new(), sequential));
+    for object in backgrounds.into_iter().flatten() {
+        observers.extend(observer(object, String::new(), background));
     }
     let bursts = [
         root.object("burstObservatory"),
@@ -71,14 +71,14 @@ pub(super) fn read(root: &Object) -> Vec<Settings> {
 /// `{"type": "burst", "tag": "…", "settings": {…}}` of `multiObservatory`; V2Ray 5 has the names of its services there.
 fn member(object: Object) -> Option<Settings> {
     let kinds: [(&str, ReadKind); 4] = [
-        ("default", sequential),
+        ("default", background),
         ("burst", burst),
-        ("backgroundObservatory", sequential),
+        ("backgroundObservatory", background),
         ("burstObservatory", burst),
     ];
     let kind = match object.get("type").filter(|node| node.value != "") {
         Some(node) => one_of(&node, &kinds)?,
-        None => sequential,
+        None => background,
     };
     let tag = object.read_or("tag", String::new());
     let settings = object.require_node("settings");
@@ -110,13 +110,14 @@ fn observer(object: Object, tag: String, kind: ReadKind) -> Option<Settings> {
     })
 }
 
-fn sequential(object: &Object) -> Kind {
-    object.no_effect(&["persistentProbeResult", "enableConcurrency"]);
-    let mut settings = Sequential::default();
+fn background(object: &Object) -> Kind {
+    object.no_effect(&["persistentProbeResult"]);
+    let mut settings = Background::default();
     set(&mut settings.url, url(object, "probeURL"));
     set(&mut settings.interval, span(object, "probeInterval"));
+    set(&mut settings.all_at_once, object.read("enableConcurrency"));
     set(&mut settings.expected, object.read("expectedStatus"));
-    Kind::Sequential(Box::new(settings))
+    Kind::Background(Box::new(settings))
 }
 
 fn burst(object: &Object) -> Kind {
@@ -206,9 +207,9 @@ mod tests {
             selectors: vec![selector.to_owned()].into(),
             kind,
         };
-        let sequential = Kind::Sequential(Box::default());
+        let background = Kind::Background(Box::default());
         let burst = Kind::Burst(Box::default());
-        assert_eq!(all, [observer("a", sequential), observer("b", burst)]);
+        assert_eq!(all, [observer("a", background), observer("b", burst)]);
         assert!(problems.is_empty(), "{problems:?}");
     }
 
@@ -237,7 +238,7 @@ mod tests {
         assert!(problems.is_empty(), "{problems:?}");
         let kinds: Vec<_> = of_five.iter().map(|o| (&*o.tag, &o.kind)).collect();
         assert!(
-            matches!(&kinds[..], [("m", Kind::Burst(_)), ("n", Kind::Sequential(two))] if two.interval.as_secs() == 2),
+            matches!(&kinds[..], [("m", Kind::Burst(_)), ("n", Kind::Background(two))] if two.interval.as_secs() == 2),
             "{kinds:?}"
         );
         let Kind::Burst(burst) = &all[1].kind else {
@@ -252,7 +253,7 @@ mod tests {
             (90, 500)
         );
         assert!(matches!(all[2].kind, Kind::Burst(_)));
-        assert!(matches!(all[3].kind, Kind::Sequential(_)));
+        assert!(matches!(all[3].kind, Kind::Background(_)));
     }
 
     #[test]
@@ -264,7 +265,7 @@ mod tests {
             }}
         }));
         assert!(problems.is_empty(), "{problems:?}");
-        let [Kind::Sequential(one), Kind::Burst(two)] = [&all[0].kind, &all[1].kind] else {
+        let [Kind::Background(one), Kind::Burst(two)] = [&all[0].kind, &all[1].kind] else {
             panic!("{all:?}");
         };
         assert_eq!(one.expected.to_string(), "204");

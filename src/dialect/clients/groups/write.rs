@@ -178,7 +178,7 @@ fn is_of(config: &Config, tag: &str, name: &str) -> bool {
 
 fn probe(observer: &observatory::Settings) -> Probe {
     match &observer.kind {
-        observatory::Kind::Sequential(settings) => Probe {
+        observatory::Kind::Background(settings) => Probe {
             url: settings.url.clone(),
             interval: settings.interval,
             timeout: None,

@@ -62,7 +62,7 @@ fn observers(root: &Part<'_>, five: &mut Map<String, Value>) {
             .and_then(|services| services.part(&[name]))
     };
     if let Some(part) = root.part(&["observatory"]).or_else(|| of_five(BACKGROUND)) {
-        five.insert(BACKGROUND.to_owned(), sequential(part));
+        five.insert(BACKGROUND.to_owned(), background(part));
     }
     if let Some(part) = root.part(&["burstObservatory"]).or_else(|| of_five(BURST)) {
         five.insert(BURST.to_owned(), burst(part));
@@ -85,13 +85,13 @@ fn observers(root: &Part<'_>, five: &mut Map<String, Value>) {
 const BACKGROUND: &str = "backgroundObservatory";
 const BURST: &str = "burstObservatory";
 
-fn sequential(observer: Part<'_>) -> Value {
+fn background(observer: Part<'_>) -> Value {
     let mut five = Map::new();
     observer.keep(&mut five, &["subjectSelector"]);
     observer.keep(&mut five, &["probeUrl"]);
     observer.nanos(&mut five, "probeInterval", &["probeInterval"]);
     observer.keep(&mut five, &["persistentProbeResult"]);
-    observer.no_word(&["expectedStatus"]);
+    observer.no_word(&["expectedStatus", "enableConcurrency"]);
     observer.silent(&["tag", "@type"]);
     observer.finish();
     Value::Object(five)
@@ -123,7 +123,7 @@ fn member(member: Part<'_>) -> Option<Value> {
     };
     let (kind, settings) = match &*member.word(&["type"]) {
         "burst" | "burstobservatory" => (BURST, burst(settings)),
-        _ => (BACKGROUND, sequential(settings)),
+        _ => (BACKGROUND, background(settings)),
     };
     let tag = member.text(&["tag"]).unwrap_or_default();
     member.finish();

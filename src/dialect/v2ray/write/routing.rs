@@ -78,10 +78,13 @@ pub(in crate::dialect) fn observers(observers: &[Settings], config: &mut Value) 
     for observer in observers {
         let (key, kind, mut settings) = match &observer.kind {
             Kind::Burst(settings) => ("burstObservatory", "burst", burst(settings)),
-            Kind::Sequential(settings) => {
+            Kind::Background(settings) => {
                 let mut value = json!({
                     "probeURL": settings.url.to_string(), "probeInterval": span(settings.interval),
                 });
+                if settings.all_at_once {
+                    value["enableConcurrency"] = true.into();
+                }
                 expected(&settings.expected, &mut value);
                 ("observatory", "default", value)
             }
