@@ -315,6 +315,35 @@ async fn a_balancer_takes_its_outbounds_in_turn() {
     }
 }
 
+/// Whose data is made anew each week may lose a mark, and a server has to start all the same.
+#[tokio::test]
+async fn a_mark_that_nothing_has_takes_nothing_as_in_v2ray() {
+    for peer in [Peer::Mobula, Peer::V2ray445] {
+        println!("{peer:?}");
+        let mut stage = Stage::new();
+        let socks = free_port();
+        let marked = "geosite:youtube@nobody";
+        let config = json!({
+            "inbounds": [{
+                "listen": "127.0.0.1", "port": socks, "protocol": "socks",
+                "sniffing": {"enabled": true, "destOverride": ["http"], "domainsExcluded": [marked]}
+            }],
+            "outbounds": [saying("first").await, saying("second").await],
+            "dns": {
+                "hosts": {marked: "127.0.0.2"},
+                "servers": [{"address": "127.0.0.1", "domains": [marked]}]
+            },
+            "routing": {"rules": [
+                {"type": "field", "domain": [marked, "full:other.test"], "outboundTag": "second"}
+            ]}
+        });
+        run(&mut stage, peer, &config, socks).await;
+        for (name, tag) in [("youtube.com", "first"), ("other.test", "second")] {
+            assert_eq!(traffic::line(socks, &To::Name(name, 80)).await, tag);
+        }
+    }
+}
+
 async fn run(stage: &mut Stage, peer: Peer, config: &Value, port: u16) {
     if peer.or_stand_in() != Peer::Mobula {
         // V2Ray has its data beside it.

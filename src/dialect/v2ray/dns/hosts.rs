@@ -1,6 +1,6 @@
 //! Names that are answered without a server: V2Ray 4's `hosts` and V2Ray 5's `staticHosts`.
 
-use super::super::routing::{patterns_of_text, wrong_kind};
+use super::super::routing::{NOTHING_MARKED, patterns_of_text, wrong_kind};
 use super::typed_pattern;
 use crate::address::Host;
 use crate::dialect::v2ray::json::{Node, Object, found};
@@ -63,6 +63,9 @@ fn host_pattern(node: &Node, key: &str, geodata: &Geodata) -> Option<Vec<Pattern
         node.warn(guess);
     }
     let read = patterns_of_text(key, geodata);
+    if read.as_ref().is_ok_and(Vec::is_empty) {
+        node.warn(NOTHING_MARKED);
+    }
     read.map_err(|text| node.error(text)).ok()
 }
 

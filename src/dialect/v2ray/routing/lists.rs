@@ -12,6 +12,10 @@ use super::rule::checked;
 use crate::dialect::v2ray::json::{Node, Object, Path, did_you_mean, one_of};
 use crate::matching::{Geodata, NetworkError, Networks, Pattern, parse_network};
 
+/// Of a category of a file, whose next issue may have other marks.
+pub(crate) const NOTHING_MARKED: &str =
+    "nothing in the category is marked so, this takes nothing, as in Xray";
+
 /// The patterns of a `domain` list; `None` when it is empty. Mistakes are reported.
 pub(crate) fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
     let mut all = None;
@@ -22,7 +26,11 @@ pub(crate) fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
                 if let Some(guess) = wrong_kind(&text) {
                     node.report().warn(&entry.path, guess);
                 }
-                patterns_of_text(&text, geodata)
+                let read = patterns_of_text(&text, geodata);
+                if read.as_ref().is_ok_and(Vec::is_empty) {
+                    node.report().warn(&entry.path, NOTHING_MARKED);
+                }
+                read
             }
             Value::Object(object) => {
                 let read = patterns_of_object(&object, geodata);
@@ -167,7 +175,11 @@ fn patterns_of_object(object: &Object, geodata: &Geodata) -> Result<Vec<Pattern>
     if let Some(node) = object.first(&["code", "countryCode"]) {
         let category: String = node.read().unwrap_or_default();
         let file = object.read_or("filePath", "geosite.dat".to_owned());
-        return marked(&file, &category, geodata);
+        let read = marked(&file, &category, geodata)?;
+        if read.is_empty() {
+            object.node.warn(NOTHING_MARKED);
+        }
+        return Ok(read);
     }
     let kinds: [(&str, Kind); 5] = [
         ("Plain", Pattern::Keyword),
@@ -195,13 +207,8 @@ fn marked(file: &str, category: &str, geodata: &Geodata) -> Result<Vec<Pattern>,
     let mut parts = category.split('@').map(str::trim);
     let category = named(parts.next())?;
     let marks: Vec<&str> = parts.filter(|mark| !mark.is_empty()).collect();
-    let patterns = geodata
-        .patterns(file, category, &marks)
-        .map_err(|e| e.to_string())?;
-    if patterns.is_empty() && !marks.is_empty() {
-        let marks = marks.join("@");
-        return Err(format!("nothing in `{category}` is marked `@{marks}`"));
-    }
+    let patterns = geodata.patterns(file, category, &marks);
+    let patterns = patterns.map_err(|e| e.to_string())?;
     patterns.into_iter().map(checked).collect()
 }
 
