@@ -4,7 +4,7 @@
 //! a socket that the other one is just reading; and a tunnel goes to whichever thread was woken for it, away from the
 //! cache that it was in. Where one thread can do it all, it takes a tenth less of the CPU alone. So the others are held
 //! back while there is no work for them, each by a task that blocks it. When those end, all threads share all tunnels
-//! again. How much work there is, the CPU time of the process says.
+//! again. How much work there is, the CPU time of the process says, and how late timers are.
 
 mod scale;
 #[cfg(test)]
