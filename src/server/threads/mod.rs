@@ -20,7 +20,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
-use tracing::debug;
+use tracing::trace;
 
 use scale::Scale;
 
@@ -203,7 +203,7 @@ impl Shared {
             }
             let hold = scale.all - scale.working;
             if state.hold != hold {
-                debug!("{} of {} threads work", scale.working, scale.all);
+                trace!("{} of {} threads work", scale.working, scale.all);
                 state.hold = hold;
                 self.let_go.notify_all();
             }
