@@ -152,16 +152,32 @@ impl Server {
         let (v4, v6) = tokio::join!(one(Family::V4), one(Family::V6));
         let mut whole = Reply::none(0);
         let mut failure = None;
-        for reply in [v4, v6].into_iter().flatten() {
+        for (family, reply) in [(Family::V4, v4), (Family::V6, v6)] {
             match reply {
-                Ok(reply) => whole.add(reply),
-                Err(e) => failure = Some(e),
+                Some(Ok(reply)) => whole.add(reply),
+                Some(Err(e)) => failure = Some((family, e)),
+                None => {}
             }
         }
         match failure {
             // Half an answer is one.
-            Some(e) if whole.ips.is_empty() => Err(e),
-            _ => self.only_expected(name, whole),
+            Some((_, e)) if whole.ips.is_empty() => return Err(e),
+            Some((family, Failure::Silent(..))) => self.keep_silence(name, family, whole.ttl),
+            _ => {}
+        }
+        self.only_expected(name, whole)
+    }
+
+    /// Some servers never say that a name has no addresses of a family. Who waited for that once does not do so again for
+    /// as long as the addresses of the other family hold, as in V2Ray.
+    fn keep_silence(&self, name: &str, family: Family, ttl: u32) {
+        if self.settings.caches {
+            let name = name.to_owned();
+            let nothing = Reply {
+                ttl,
+                ..Reply::none(0)
+            };
+            lock(&self.cache).put(Question { name, family }, nothing, Instant::now());
         }
     }
 

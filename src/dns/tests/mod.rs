@@ -353,6 +353,23 @@ async fn one_way_to_a_server_carries_all_questions_and_is_made_anew_when_it_brea
     }
 }
 
+/// As V2Ray does; who asks for both again has the same four seconds to wait each time.
+#[tokio::test(start_paused = true)]
+async fn a_family_that_is_never_answered_is_waited_for_once() {
+    let net = Net::new();
+    net.answers("1.1.1.1", "", &["10.0.0.1"]);
+    net.0.lock().unwrap().unheard = Some(Family::V6);
+    let resolver = net.resolver([server("1.1.1.1")]);
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let reply = resolver.lookup("a.com", Families::BOTH).await.unwrap();
+        assert_eq!(reply.ips.len(), 1);
+        waits.push(begin.elapsed().as_secs());
+    }
+    assert_eq!(waits, [4, 0, 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_way_that_is_silent_altogether_is_given_up() {
     let net = Net::new();

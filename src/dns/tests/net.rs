@@ -12,7 +12,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 use crate::address::Destination;
-use crate::dns::codec::Asked;
+use crate::dns::codec::{Asked, Family};
 use crate::dns::{DialFuture, Dialer, Framed, Inside, Resolver, Server, Settings, Via};
 use crate::io::{Link, Packet, Packets};
 
@@ -29,6 +29,8 @@ pub(super) struct Script {
     /// Dropping them closes what is open.
     open: Vec<mpsc::Sender<()>>,
     pub(super) is_h2: bool,
+    /// What no server answers.
+    pub(super) unheard: Option<Family>,
 }
 
 impl Net {
@@ -99,6 +101,9 @@ impl Net {
         let asked = Asked::decode(message).expect("we ask for addresses");
         let mut script = self.0.lock().unwrap();
         *script.asked.entry(server.to_owned()).or_default() += 1;
+        if script.unheard == Some(asked.question.family) {
+            return None;
+        }
         let name = asked.question.name.clone();
         let of = |name: &str| script.answers.get(&(server.to_owned(), name.to_owned()));
         let (code, ips) = of(&name).or_else(|| of(""))?;
