@@ -60,8 +60,8 @@ pub(super) struct State {
     /// Sessions that wait for room there, and behind them those that have written something in this round.
     waiting: VecDeque<u16>,
     waiting_again: VecDeque<u16>,
-    /// Some waited so in the round before.
-    is_crowded: bool,
+    /// How many have waited and not written since: they may have been woken, and not have run yet.
+    waiters: usize,
     /// Bytes in all inboxes.
     held: usize,
     /// The session that there is more for than it has room.
@@ -86,6 +86,7 @@ struct Session {
     reader: Option<Waker>,
     writer: Option<Waker>,
     waits_for_room: bool,
+    is_waiter: bool,
     /// The round it has written in, and how much.
     round: u32,
     in_round: usize,
@@ -136,6 +137,7 @@ impl Table {
             reader: None,
             writer: None,
             waits_for_room: false,
+            is_waiter: false,
             round: 0,
             in_round: 0,
         };
@@ -225,7 +227,6 @@ impl State {
             return BytesMut::new();
         }
         self.round = self.round.wrapping_add(1);
-        self.is_crowded = self.waiting.len() + self.waiting_again.len() > 1;
         // Tasks run in the order in which they are woken, so those that had no room are the first.
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.append(&mut self.waiting_again);
@@ -306,6 +307,7 @@ impl State {
             return;
         };
         self.held -= session.inbox.len();
+        self.waiters -= usize::from(session.is_waiter);
         if !session.gone {
             let is_stream = matches!(session.inbox, Inbox::Stream(_));
             let cut = is_stream && !session.ended;
@@ -425,11 +427,13 @@ impl Handle {
         if session.round != state.round {
             (session.round, session.in_round) = (state.round, 0);
         }
-        let others_wait =
-            state.is_crowded || !state.waiting.is_empty() || !state.waiting_again.is_empty();
+        let others_wait = state.waiters > usize::from(session.is_waiter);
         let has_had_a_turn = session.in_round >= TURN && others_wait;
         if state.out.len() >= OUT_MAX || has_had_a_turn {
             set(&mut session.writer, cx);
+            if !std::mem::replace(&mut session.is_waiter, true) {
+                state.waiters += 1;
+            }
             if !session.waits_for_room {
                 session.waits_for_room = true;
                 match session.in_round > 0 {
@@ -443,6 +447,7 @@ impl Handle {
         let sent =
             send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         session.in_round += state.out.len() - before;
+        state.waiters -= usize::from(std::mem::take(&mut session.is_waiter));
         wake(&mut state.driver);
         Poll::Ready(Ok(sent))
     }
@@ -456,6 +461,7 @@ impl Handle {
             && !session.gone
         {
             session.ended = true;
+            state.waiters -= usize::from(std::mem::take(&mut session.is_waiter));
             state.send(&Frame::end(self.session_id, false), None);
         }
     }
