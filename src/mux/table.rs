@@ -57,11 +57,9 @@ pub(super) struct State {
     out: BytesMut,
     /// How often they were taken.
     round: u32,
-    /// Sessions that wait for room there, and behind them those that have written something in this round.
+    /// Sessions that have waited for room there and not written since, the longest first. They may have been woken, and not
+    /// have run yet.
     waiting: VecDeque<u16>,
-    waiting_again: VecDeque<u16>,
-    /// How many have waited and not written since: they may have been woken, and not have run yet.
-    waiters: usize,
     /// Bytes in all inboxes.
     held: usize,
     /// The session that there is more for than it has room.
@@ -85,8 +83,6 @@ struct Session {
     ended: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    waits_for_room: bool,
-    is_waiter: bool,
     /// The round it has written in, and how much.
     round: u32,
     in_round: usize,
@@ -136,8 +132,6 @@ impl Table {
             ended: false,
             reader: None,
             writer: None,
-            waits_for_room: false,
-            is_waiter: false,
             round: 0,
             in_round: 0,
         };
@@ -222,18 +216,13 @@ impl State {
     /// `cx` is woken when there are some.
     pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
         set(&mut self.driver, cx);
-        if self.out.is_empty() {
-            // Those who were woken for the last round may not have run yet.
-            return BytesMut::new();
-        }
-        self.round = self.round.wrapping_add(1);
-        // Tasks run in the order in which they are woken, so those that had no room are the first.
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.append(&mut self.waiting_again);
-        for session_id in waiting {
-            if let Some(session) = self.sessions.get_mut(&session_id) {
-                session.waits_for_room = false;
-                wake(&mut session.writer);
+        if !self.out.is_empty() {
+            self.round = self.round.wrapping_add(1);
+            // Tasks run in the order in which they are woken.
+            for session_id in &self.waiting {
+                if let Some(session) = self.sessions.get_mut(session_id) {
+                    wake(&mut session.writer);
+                }
             }
         }
         std::mem::take(&mut self.out)
@@ -307,7 +296,7 @@ impl State {
             return;
         };
         self.held -= session.inbox.len();
-        self.waiters -= usize::from(session.is_waiter);
+        self.waiting.retain(|id| *id != session_id);
         if !session.gone {
             let is_stream = matches!(session.inbox, Inbox::Stream(_));
             let cut = is_stream && !session.ended;
@@ -427,19 +416,12 @@ impl Handle {
         if session.round != state.round {
             (session.round, session.in_round) = (state.round, 0);
         }
-        let others_wait = state.waiters > usize::from(session.is_waiter);
+        let others_wait = state.waiting.iter().any(|id| *id != self.session_id);
         let has_had_a_turn = session.in_round >= TURN && others_wait;
         if state.out.len() >= OUT_MAX || has_had_a_turn {
             set(&mut session.writer, cx);
-            if !std::mem::replace(&mut session.is_waiter, true) {
-                state.waiters += 1;
-            }
-            if !session.waits_for_room {
-                session.waits_for_room = true;
-                match session.in_round > 0 {
-                    true => state.waiting_again.push_back(self.session_id),
-                    false => state.waiting.push_back(self.session_id),
-                }
+            if !state.waiting.contains(&self.session_id) {
+                state.waiting.push_back(self.session_id);
             }
             return Poll::Pending;
         }
@@ -447,7 +429,7 @@ impl Handle {
         let sent =
             send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         session.in_round += state.out.len() - before;
-        state.waiters -= usize::from(std::mem::take(&mut session.is_waiter));
+        state.waiting.retain(|id| *id != self.session_id);
         wake(&mut state.driver);
         Poll::Ready(Ok(sent))
     }
@@ -461,7 +443,7 @@ impl Handle {
             && !session.gone
         {
             session.ended = true;
-            state.waiters -= usize::from(std::mem::take(&mut session.is_waiter));
+            state.waiting.retain(|id| *id != self.session_id);
             state.send(&Frame::end(self.session_id, false), None);
         }
     }

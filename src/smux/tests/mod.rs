@@ -506,7 +506,7 @@ async fn an_end_that_is_silent_says_that_it_is_there_and_one_that_hears_nothing_
 }
 
 /// Each of many writers gets its share of a link that is too slow for all.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn nobody_starves_beside_others() {
     let (near, mut far) = duplex(16 * 1024);
     let (opener, carried) = client(Link::other(near), Settings::default());
