@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::io::{CloseReason, Goodbye, HEADROOM, Io};
+use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Sink};
 
 /// The handshake on its way.
 type Shaking<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
@@ -208,7 +208,7 @@ impl<S: Io> Io for LazyHandshake<S> {
         }
     }
 
-    fn sink(&self) -> Option<&TcpStream> {
+    fn sink(&self) -> Option<Sink<'_>> {
         match &self.0 {
             State::Open(stream) => stream.sink(),
             _ => None,

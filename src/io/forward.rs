@@ -91,7 +91,7 @@ macro_rules! forward {
         }
     };
     (@ $inner:ident sink) => {
-        fn sink(&self) -> Option<&tokio::net::TcpStream> {
+        fn sink(&self) -> Option<$crate::io::Sink<'_>> {
             self.$inner.sink()
         }
     };

@@ -28,6 +28,7 @@ mod prefixed;
 pub mod processes;
 pub mod random;
 pub mod scratch;
+mod sink;
 #[cfg(feature = "app")]
 pub mod splice;
 mod step;
@@ -46,6 +47,9 @@ pub use packets::{BindUdp, Packet, Packets};
 pub use peer_clock::PeerClock;
 pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
+#[cfg(feature = "app")]
+pub(crate) use sink::Pipes;
+pub use sink::Sink;
 pub use step::Step;
 pub use task::spawn;
 pub use unsent::Unsent;
@@ -143,9 +147,9 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// So many bytes were taken from [`source`](Self::source).
     fn took(&mut self, _bytes: usize) {}
 
-    /// The socket on which the next writes of this link would be, byte for byte behind what
-    /// [`poll_announce`](Self::poll_announce) writes. Who writes them there says so with [`gave`](Self::gave).
-    fn sink(&self) -> Option<&TcpStream> {
+    /// Where the next writes of this link would be, byte for byte behind what [`poll_announce`](Self::poll_announce)
+    /// writes. Who writes them there says so with [`gave`](Self::gave).
+    fn sink(&self) -> Option<Sink<'_>> {
         None
     }
 
@@ -187,8 +191,8 @@ impl Io for TcpStream {
         Some(self)
     }
 
-    fn sink(&self) -> Option<&TcpStream> {
-        Some(self)
+    fn sink(&self) -> Option<Sink<'_>> {
+        Some(Sink::Socket(self))
     }
 
     fn descriptor(&self) -> Option<RawFd> {
@@ -447,9 +451,9 @@ impl Io for Link {
         }
     }
 
-    fn sink(&self) -> Option<&TcpStream> {
+    fn sink(&self) -> Option<Sink<'_>> {
         match self {
-            Self::Tcp(io) => Some(io),
+            Self::Tcp(io) => Some(Sink::Socket(io)),
             Self::Other(io) => io.sink(),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::unistd::pipe2;
+use nix::unistd::{pipe2, read};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -107,15 +107,20 @@ impl Spliced {
         self.left
     }
 
-    /// Gives `to` as much as it takes now; how many bytes that were.
+    /// Gives `to` as much as it takes now, and at most `max` bytes; how many that were.
     ///
     /// # Errors
     ///
     /// Those of the socket.
-    pub fn poll_give(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<usize>> {
+    pub fn poll_give(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &TcpStream,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(to.poll_write_ready(cx))?;
-            match to.try_io(Interest::WRITABLE, || self.empty(to)) {
+            match to.try_io(Interest::WRITABLE, || self.empty(to, max)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
                     self.left -= n;
@@ -134,9 +139,36 @@ impl Spliced {
         transfer(from, &ends.write, max)
     }
 
-    fn empty(&self, to: &TcpStream) -> io::Result<usize> {
+    /// Copies `n` bytes of those it holds to the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// There are none while so many are in it.
+    pub fn read(&mut self, n: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut at = out.len();
+        out.resize(at + n, 0);
+        while at < out.len() {
+            let ends = self.ends.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+            match read(&ends.read, &mut out[at..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => at += n,
+            }
+        }
+        self.left -= n;
+        Ok(())
+    }
+
+    /// What this holds, for one who gives it on later; nothing is left in it.
+    pub fn take(&mut self) -> Self {
+        Self {
+            ends: self.ends.take(),
+            left: std::mem::take(&mut self.left),
+        }
+    }
+
+    fn empty(&self, to: &TcpStream, max: usize) -> io::Result<usize> {
         let ends = self.ends.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        transfer(&ends.read, to, self.left)
+        transfer(&ends.read, to, self.left.min(max))
     }
 }
 
@@ -192,7 +224,7 @@ mod tests {
         let pipe = poll_fn(|cx| Spliced::poll_take(cx, &from, 7)).await;
         let mut pipe = pipe.unwrap().unwrap();
         assert_eq!(pipe.left(), 7);
-        let given = poll_fn(|cx| pipe.poll_give(cx, &to)).await.unwrap();
+        let given = poll_fn(|cx| pipe.poll_give(cx, &to, 100)).await.unwrap();
         assert_eq!((given, pipe.left()), (7, 0));
         let mut got = [0; 7];
         receiver.read_exact(&mut got).await.unwrap();
@@ -215,7 +247,7 @@ mod tests {
         let take = || poll_fn(|cx| Spliced::poll_take(cx, &from, 1));
         let kept = || FREE.with_borrow(Vec::len);
         let mut pipe = take().await.unwrap().unwrap();
-        poll_fn(|cx| pipe.poll_give(cx, &to)).await.unwrap();
+        poll_fn(|cx| pipe.poll_give(cx, &to, 100)).await.unwrap();
         drop(pipe);
         assert_eq!(kept(), 1);
         let pipe = take().await.unwrap().unwrap();

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::awaited::Awaited;
 use crate::copy;
-use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, forward, scratch};
+use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, Sink, forward, scratch};
 
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
@@ -401,7 +401,7 @@ impl<A: Answer> Io for BareStream<A> {
         source.filter(|_| is_payload && self.untold.is_none())
     }
 
-    fn sink(&self) -> Option<&TcpStream> {
+    fn sink(&self) -> Option<Sink<'_>> {
         self.inner.sink().filter(|_| self.header.is_empty())
     }
 

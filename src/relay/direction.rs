@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::burst::Burst;
 use crate::io::splice::Spliced;
-use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, coop, scratch};
+use crate::io::{Goodbye, HEADROOM, Io, Link, Sink, broken_off, coop, scratch};
 
 /// Full reads of one direction before the other one, and other tasks, get their turn. With each turn the scheduler may wake a thread
 /// that looks for work in vain, so turns are not to be short.
@@ -122,9 +122,12 @@ impl Direction {
                 coop::yield_now(cx);
                 return Poll::Pending;
             } else {
-                let is_spliced = self.in_bulk && max >= MUCH && to.sink().is_some();
-                match is_spliced {
-                    true => ready!(self.poll_splice(cx, from, to, max))?,
+                let room = match self.in_bulk && max >= MUCH {
+                    true => to.sink().map_or(0, Sink::room).min(max),
+                    false => 0,
+                };
+                match room >= MUCH {
+                    true => ready!(self.poll_splice(cx, from, to, room, max))?,
                     false => ready!(self.poll_copy(cx, from, to, max))?,
                 }
                 reads += 1;
@@ -169,16 +172,17 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// As [`Self::poll_copy`], inside the kernel.
+    /// As [`Self::poll_copy`], inside the kernel, of what `to` has room for.
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Link,
         to: &mut Link,
+        room: usize,
         max: usize,
     ) -> Poll<Result<(), End>> {
         let taken = match from.source() {
-            Some(source) => ready!(Spliced::poll_take(cx, source, max)).map_err(End::From)?,
+            Some(source) => ready!(Spliced::poll_take(cx, source, room)).map_err(End::From)?,
             None => None,
         };
         let Some(mut spliced) = taken.filter(|spliced| spliced.left() > 0) else {
@@ -189,11 +193,13 @@ impl Direction {
         let n = spliced.left();
         from.took(n);
         self.came(n, from);
-        let given = poll_give(&mut spliced, cx, to);
+        let given = poll_give(&mut spliced, cx, to).map_err(End::To)?;
         if given.is_pending() {
             self.owed = Owed::Spliced(Box::new(spliced));
+            return Poll::Pending;
         }
-        given.map_err(End::To)
+        self.owed = refused(&mut spliced).map_err(End::From)?;
+        Poll::Ready(Ok(()))
     }
 
     /// `n` bytes were read from `from`.
@@ -204,14 +210,15 @@ impl Direction {
     }
 
     fn poll_owed(&mut self, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
-        let gone = match &mut self.owed {
-            Owed::Bytes(bytes) => poll_write_all(bytes, cx, to),
-            Owed::Spliced(spliced) => poll_give(spliced, cx, to),
-        };
-        if gone.is_ready() {
-            self.owed = Owed::default();
+        if let Owed::Spliced(spliced) = &mut self.owed {
+            ready!(poll_give(spliced, cx, to))?;
+            self.owed = refused(spliced)?;
         }
-        gone
+        if let Owed::Bytes(bytes) = &mut self.owed {
+            ready!(poll_write_all(bytes, cx, to))?;
+        }
+        self.owed = Owed::default();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -236,14 +243,27 @@ fn poll_write_all(
     result
 }
 
+/// Ready when `to` has taken all that is in the pipe, or wants it in the usual way.
 fn poll_give(spliced: &mut Spliced, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
     ready!(Pin::new(&mut *to).poll_announce(cx, spliced.left()))?;
     while spliced.left() > 0 {
-        let sink = to.sink().ok_or(io::ErrorKind::BrokenPipe)?;
-        let n = ready!(spliced.poll_give(cx, sink))?;
+        let n = match to.sink().ok_or(io::ErrorKind::BrokenPipe)? {
+            Sink::Socket(socket) => ready!(spliced.poll_give(cx, socket, usize::MAX))?,
+            Sink::Frames(frames) => match ready!(frames.poll_put(cx, spliced))? {
+                0 => break,
+                n => n,
+            },
+        };
         to.gave(n);
     }
     Poll::Ready(Ok(()))
+}
+
+/// What a link has left in a pipe.
+fn refused(spliced: &mut Spliced) -> io::Result<Owed> {
+    let mut bytes = Vec::new();
+    spliced.read(spliced.left(), &mut bytes)?;
+    Ok(Owed::Bytes(bytes))
 }
 
 fn took_nothing() -> io::Error {

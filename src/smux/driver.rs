@@ -12,11 +12,12 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::codec::{Decoder, FrameError};
+use super::frames::{Frames, socket};
 use super::settings::{KeepAlive, Settings};
 use super::stream::SmuxStream;
 use super::table::{MAX_STREAMS, Table};
 use crate::io::burst::Burst;
-use crate::io::{HEADROOM, Io, Link, coop, scratch};
+use crate::io::{Io, Link, coop, scratch};
 
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
@@ -39,9 +40,8 @@ pub(super) struct Driver<D> {
     decoder: Decoder,
     burst: Burst,
     opened: Vec<u32>,
-    /// Frames on their way down, from `sent` on; behind [`HEADROOM`], of which those that are gone may be a part.
-    output: Vec<u8>,
-    sent: usize,
+    /// Frames on their way down.
+    output: Frames,
     unflushed: bool,
     /// When something was last written.
     spoke: Instant,
@@ -69,8 +69,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             decoder,
             burst: Burst::default(),
             opened: Vec::new(),
-            output: Vec::new(),
-            sent: 0,
+            output: Frames::default(),
             unflushed: false,
             spoke: Instant::now(),
             rest_due: None,
@@ -126,23 +125,20 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.output.is_empty() {
+                let takes_pipes = socket(&self.link).is_some();
                 self.table
-                    .with(|state| state.take_out(cx, &mut self.output));
+                    .with(|state| state.take_out(cx, takes_pipes, &mut self.output));
             }
             if self.output.is_empty() {
                 break;
             }
             self.unflushed = true;
-            while self.sent + HEADROOM < self.output.len() {
-                let rest = &mut self.output[self.sent..];
-                match ready!(Pin::new(&mut self.link).poll_write_in_place(cx, rest))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    n => self.sent += n,
-                }
+            let before = self.output.left();
+            let written = self.output.poll_write(cx, &mut self.link)?;
+            if self.output.left() < before {
                 self.spoke = Instant::now();
             }
-            self.sent = 0;
-            self.output.clear();
+            ready!(written);
             self.rest_due.get_or_insert(self.spoke + REST);
         }
         if self.unflushed {
@@ -246,7 +242,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         if self.rest_due.is_some_and(|due| due <= Instant::now()) {
             self.rest_due = None;
             if self.output.is_empty() {
-                self.output = Vec::new();
+                self.output = Frames::default();
                 self.table.with(|state| state.give_back());
             }
         }

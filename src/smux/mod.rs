@@ -8,6 +8,7 @@
 
 pub mod codec;
 mod driver;
+mod frames;
 mod settings;
 mod stream;
 mod table;

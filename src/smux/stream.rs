@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::table::{Handle, Sent};
 use crate::copy;
-use crate::io::{Goodbye, Io};
+use crate::io::{Goodbye, Io, Sink};
 
 /// How long a write waits behind the peer's end, once all is read that came before it: by then whoever reads has heard of it, and
 /// nothing is lost when the write fails. V2Ray's default `uplinkOnly`.
@@ -144,6 +144,10 @@ impl Io for SmuxStream {
     /// Without a window its reader does.
     fn holds_up_others(&self) -> bool {
         !self.handle.has_windows()
+    }
+
+    fn sink(&self) -> Option<Sink<'_>> {
+        Some(Sink::Frames(&self.handle))
     }
 
     /// A stream whose session has ended breaks off with an error.

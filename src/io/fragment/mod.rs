@@ -18,10 +18,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::io::{Io, Link, forward};
+use crate::io::{Io, Link, Sink, forward};
 
 pub use between::{Between, LONGEST_PAUSE_MS};
 
@@ -353,7 +352,7 @@ impl Io for Fragmented {
         }
     }
 
-    fn sink(&self) -> Option<&TcpStream> {
+    fn sink(&self) -> Option<Sink<'_>> {
         self.inner.sink().filter(|_| self.passes())
     }
 

@@ -2,23 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
 use super::{State, Table, set};
-use crate::io::scratch;
+use crate::io::Pipes;
+use crate::io::splice::Spliced;
 use crate::smux::codec::{self, Command};
-
-/// Frames that wait for the link, before writers wait too.
-const OUT_MAX: usize = 128 * 1024;
-
-/// What one stream may write while others wait for the same frames to go.
-const TURN: usize = 64 * 1024;
-
-/// The most that one write takes, so that a busy stream leaves room for the others: what one read of a relay brings, or
-/// it would have to keep the rest.
-const WRITE_MAX: usize = scratch::READ;
 
 /// Our end of a stream, which is over when it is dropped.
 pub(crate) struct Handle {
@@ -109,55 +100,21 @@ impl Handle {
     pub(crate) fn poll_send(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<Sent>> {
         self.open();
         self.table.with(|state| {
-            let version = state.version.unwrap_or_default();
-            let Some(stream) = state.streams.get_mut(&self.id) else {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            };
-            if let Some((kind, reason)) = &state.over {
-                return Poll::Ready(Err(io::Error::new(*kind, reason.clone())));
-            }
-            if let Some(error) = stream.cut() {
-                return Poll::Ready(Err(error));
-            }
-            if stream.ended || stream.wrote_all {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            if stream.peer_ended {
+            let Some(room) = ready!(state.poll_turn(self.id, cx))? else {
                 return Poll::Ready(Ok(Sent::Ended));
-            }
-            let room = stream.room(version);
-            if stream.round != state.round {
-                (stream.round, stream.in_round) = (state.round, 0);
-            }
-            let has_had_a_turn = stream.in_round >= TURN && !state.out.is_empty();
-            let is_full = state.out.len() >= OUT_MAX;
-            if room == 0 || is_full || has_had_a_turn {
-                set(&mut stream.writer, cx);
-                if room > 0 && !stream.waits_for_room {
-                    stream.waits_for_room = true;
-                    match stream.in_round > 0 {
-                        true => state.waiting_again.push_back(self.id),
-                        false => state.waiting.push_back(self.id),
-                    }
-                }
-                return Poll::Pending;
-            }
-            let n = data.len().min(room).min(WRITE_MAX);
-            stream.in_round += n;
-            stream.sent = stream.sent.wrapping_add(n as u32);
-            state.count(n);
-            state.reserve(n + n.div_ceil(self.table.max_frame) * codec::HEADER);
-            for piece in data[..n].chunks(self.table.max_frame) {
-                let command = Command::Data(piece.len() as u16);
-                state.send(&codec::frame(version, command, self.id));
-                state.send(piece);
-            }
-            // Before the answer can end.
-            if self.is_ours {
-                state.tell_half_closes();
-            }
+            };
+            let n = data.len().min(room);
+            state.send_data(self.id, &data[..n], self.table.max_frame);
+            self.tell_half_closes(state);
             Poll::Ready(Ok(Sent::Bytes(n)))
         })
+    }
+
+    /// Before the answer can end.
+    fn tell_half_closes(&self, state: &mut State) {
+        if self.is_ours {
+            state.tell_half_closes();
+        }
     }
 
     /// We are done with the stream.
@@ -195,6 +152,28 @@ impl Handle {
         self.table.with(|state| {
             let stream = state.streams.get(&self.id);
             stream.is_none_or(|stream| stream.peer_wrote_all)
+        })
+    }
+}
+
+impl Pipes for Handle {
+    fn room(&self) -> usize {
+        self.table.with(|state| match self.is_open {
+            true => state.room_for_pipe(self.id),
+            false => 0,
+        })
+    }
+
+    fn poll_put(&self, cx: &Context<'_>, pipe: &mut Spliced) -> Poll<io::Result<usize>> {
+        self.table.with(|state| {
+            let room = ready!(state.poll_turn(self.id, cx))?.unwrap_or(0);
+            let n = pipe.left();
+            if n > room || !state.takes_pipes {
+                return Poll::Ready(Ok(0));
+            }
+            state.send_pipe(self.id, pipe.take(), self.table.max_frame);
+            self.tell_half_closes(state);
+            Poll::Ready(Ok(n))
         })
     }
 }

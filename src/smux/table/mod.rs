@@ -14,6 +14,7 @@ mod handle;
 mod slow;
 mod state;
 mod stream;
+mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};

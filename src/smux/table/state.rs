@@ -8,9 +8,8 @@ use tokio::time::Instant;
 
 use super::slow::{self, Jam};
 use super::{MAX_STREAMS, Stream, set};
-use crate::copy;
-use crate::io::HEADROOM;
 use crate::smux::codec::{self, Command, Event, Version};
+use crate::smux::frames::Frames;
 use crate::smux::settings::Settings;
 
 /// Frames that wait for the link because of what came by it, before it is read no further.
@@ -22,8 +21,10 @@ pub(crate) struct State {
     pub(super) version: Option<Version>,
     /// The number that was given last, or that the first one is counted from.
     pub(super) last: u32,
-    /// Frames for the link, behind [`HEADROOM`] if there are any.
-    pub(super) out: Vec<u8>,
+    /// Frames for the link.
+    pub(super) out: Frames,
+    /// The link has taken pipes among them, or would have.
+    pub(super) takes_pipes: bool,
     /// Bytes in all inboxes, and how many may be.
     pub(super) held: usize,
     pub(super) receive_max: usize,
@@ -70,7 +71,8 @@ impl State {
             streams: HashMap::new(),
             version,
             last: first,
-            out: Vec::new(),
+            out: Frames::default(),
+            takes_pipes: false,
             held: 0,
             receive_max: settings.receive_max(version.unwrap_or_default()),
             receive_max_windowed: settings.receive_max(Version::Two),
@@ -257,9 +259,10 @@ impl State {
     }
 
     /// Moves the frames that wait for the link into `out`, which is empty, and wakes who waits for room; without any, the
-    /// task in `cx` is woken when there are some.
-    pub(crate) fn take_out(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) {
+    /// task in `cx` is woken when there are some. There may be pipes among the next ones if the link takes them.
+    pub(crate) fn take_out(&mut self, cx: &Context<'_>, takes_pipes: bool, out: &mut Frames) {
         set(&mut self.driver, cx);
+        self.takes_pipes |= takes_pipes;
         std::mem::swap(&mut self.out, out);
         self.answers = 0;
         self.round = self.round.wrapping_add(1);
@@ -277,7 +280,7 @@ impl State {
     /// A session that rests holds no buffer.
     pub(crate) fn give_back(&mut self) {
         if self.out.is_empty() {
-            self.out = Vec::new();
+            self.out = Frames::default();
         }
     }
 
@@ -309,20 +312,14 @@ impl State {
         Some(io::Error::new(*kind, reason.clone()))
     }
 
-    /// So much is about to be sent.
-    pub(super) fn reserve(&mut self, n: usize) {
-        self.out.reserve(HEADROOM + n);
-    }
-
     pub(super) fn send(&mut self, bytes: &[u8]) {
         if self.over.is_some() {
             return;
         }
         if self.out.is_empty() {
-            self.out.resize(HEADROOM, 0);
             self.wake_driver();
         }
-        copy::append(bytes, &mut self.out);
+        self.out.put(bytes);
     }
 
     pub(super) fn wake_driver(&mut self) {

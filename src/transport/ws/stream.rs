@@ -21,7 +21,6 @@ use std::time::Duration;
 use nix::libc;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
 use tracing::{debug, trace};
 
@@ -30,7 +29,7 @@ use super::codec::{
 };
 use super::keepalive::{Due, Keepalive};
 use crate::copy;
-use crate::io::{CloseReason, Closing, Goodbye, HEADROOM, Io, Link, random, scratch};
+use crate::io::{CloseReason, Closing, Goodbye, HEADROOM, Io, Link, Sink, random, scratch};
 use ending::{CloseFrame, Failure, NORMAL};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
@@ -354,7 +353,8 @@ impl<S: Io> WsStream<S> {
         let mut front = [0; MAX_HEADER];
         let n = header.encode(&mut front);
         let front = &front[..n];
-        let sink = self.inner.sink().ok_or(io::ErrorKind::Unsupported)?;
+        let sink = self.inner.sink().and_then(Sink::socket);
+        let sink = sink.ok_or(io::ErrorKind::Unsupported)?;
         let sending = || SockRef::from(sink).send_with_flags(front, libc::MSG_MORE);
         let taken = match sink.try_io(Interest::WRITABLE, sending) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
@@ -512,11 +512,12 @@ impl<S: Io> Io for WsStream<S> {
     }
 
     /// A client's payload is masked, so it is nobody's as it is.
-    fn sink(&self) -> Option<&TcpStream> {
+    fn sink(&self) -> Option<Sink<'_>> {
         let is_open = self.closing == CloseFrame::Open && self.failure.is_none();
         let is_free = self.unsent.is_empty() && !self.held;
         let is_plain = self.role == Role::Server;
-        self.inner.sink().filter(|_| is_open && is_free && is_plain)
+        let sink = self.inner.sink().filter(|_| is_open && is_free && is_plain);
+        sink.filter(|sink| sink.socket().is_some())
     }
 
     fn poll_announce(

@@ -1,16 +1,15 @@
 //! Tunnels between in-memory pipes.
 
+mod bulk;
+
 use super::*;
-use crate::io::splice;
 use crate::policy::Seconds;
 use crate::smux;
 use crate::testing::tcp_pair;
-use crate::transport::ws::{WsStream, codec::Role};
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
-use tokio::net::tcp::OwnedWriteHalf;
 
 #[tokio::test]
 async fn the_end_of_one_direction_passes_on_while_the_other_goes_on() {
@@ -190,115 +189,6 @@ async fn a_turn_is_two_full_reads_or_sixteen_of_less() {
         })
         .await;
         assert_eq!(relay.up.bytes, turn as u64, "{piece}");
-    }
-}
-
-#[tokio::test]
-async fn a_bulk_between_sockets_arrives_whole_and_counted() {
-    let (client, from) = tcp_pair().await;
-    let (to, target) = tcp_pair().await;
-    let running = crate::io::spawn(spliced(Link::Tcp(from), Link::Tcp(to)));
-    let before = splice::moved();
-    let (mut client_reads, client_writes) = client.into_split();
-    let (mut target_reads, target_writes) = target.into_split();
-    crate::io::spawn(send(client_writes, 1));
-    crate::io::spawn(send(target_writes, 2));
-    let (up, down) = tokio::join!(receive(&mut target_reads, 1), receive(&mut client_reads, 2));
-    assert_eq!((up, down), (BULK, BULK));
-    assert!(splice::moved() - before > BULK / 4, "it was copied");
-    let ended = running.await.unwrap();
-    assert_eq!((ended.up, ended.down), (BULK as u64, BULK as u64));
-    assert!(ended.error.is_none());
-}
-
-/// The pings come while frames are on their way; their answers must not land inside of one.
-#[tokio::test]
-async fn a_bulk_into_a_websocket_leaves_its_frames_whole() {
-    let (client, from) = tcp_pair().await;
-    let (to, target) = tcp_pair().await;
-    let server = Link::other(WsStream::new(Link::Tcp(from), Role::Server, None));
-    crate::io::spawn(spliced(server, Link::Tcp(to)));
-    let before = splice::moved();
-    let (_target_reads, target_writes) = target.into_split();
-    crate::io::spawn(send(target_writes, 3));
-    let mut client = WsStream::new(client, Role::Client, None);
-    let mut taken = 0;
-    let mut piece = vec![0; 10_000];
-    while taken < BULK {
-        client.ping_now();
-        let n = client.read(&mut piece).await.unwrap();
-        assert!(n > 0);
-        for (i, byte) in piece[..n].iter().enumerate() {
-            assert_eq!(*byte, pattern(3, taken + i));
-        }
-        taken += n;
-        if taken % 7 == 0 {
-            tokio::task::yield_now().await;
-        }
-    }
-    assert!(splice::moved() - before > BULK / 4, "it was copied");
-}
-
-#[tokio::test]
-async fn a_peer_that_takes_nothing_stops_the_other_one() {
-    let (mut client, from) = tcp_pair().await;
-    let (to, target) = tcp_pair().await;
-    let running = crate::io::spawn(spliced(Link::Tcp(from), Link::Tcp(to)));
-    let (_target_reads, target_writes) = target.into_split();
-    let sending = crate::io::spawn(send(target_writes, 4));
-    sleep(Duration::from_millis(300)).await;
-    assert!(!sending.is_finished(), "somebody keeps it all");
-    assert_eq!(receive(&mut client, 4).await, BULK);
-    drop(client);
-    running.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_reset_behind_a_bulk_is_an_error_of_its_end() {
-    let (mut client, from) = tcp_pair().await;
-    let (to, mut target) = tcp_pair().await;
-    let running = crate::io::spawn(spliced(Link::Tcp(from), Link::Tcp(to)));
-    let reading = crate::io::spawn(async move {
-        target.read_exact(&mut vec![0; BULK / 4]).await.unwrap();
-        target
-    });
-    client.write_all(&vec![7; BULK / 4]).await.unwrap();
-    let _target = reading.await.unwrap();
-    crate::io::begun(&client);
-    drop(client);
-    let ended = running.await.unwrap();
-    assert!(matches!(ended.error, Some(Failure::Client(_))), "{ended:?}");
-}
-
-const BULK: usize = 24 * 1024 * 1024;
-
-fn spliced(client: Link, target: Link) -> Relay {
-    Relay::new(client, target, Vec::new(), allowance(LIMITS))
-}
-
-fn pattern(seed: usize, at: usize) -> u8 {
-    (at.wrapping_mul(31) >> 3).wrapping_add(seed) as u8
-}
-
-async fn send(mut to: OwnedWriteHalf, seed: usize) {
-    let bulk: Vec<u8> = (0..BULK).map(|i| pattern(seed, i)).collect();
-    to.write_all(&bulk).await.unwrap();
-    to.shutdown().await.unwrap();
-}
-
-/// How many bytes came, all of them right.
-async fn receive(from: &mut (impl AsyncRead + Unpin), seed: usize) -> usize {
-    let mut bytes = vec![0; 100_000];
-    let mut taken = 0;
-    loop {
-        let n = from.read(&mut bytes).await.unwrap();
-        if n == 0 {
-            return taken;
-        }
-        for (i, byte) in bytes[..n].iter().enumerate() {
-            assert_eq!(*byte, pattern(seed, taken + i), "at {}", taken + i);
-        }
-        taken += n;
     }
 }
 
