@@ -33,6 +33,8 @@ mod sink;
 pub mod splice;
 mod step;
 mod task;
+#[cfg(feature = "app")]
+pub(crate) mod turns;
 mod unsent;
 
 pub use abort::{Presence, begun, presence};

@@ -18,13 +18,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::codec::{Frame, FrameError};
 use crate::address::Destination;
+use crate::io::turns::{ROOM, Share, Turns};
 use crate::io::{Backlog, Packet};
 
 /// What one stream may have waiting before it holds up the others, four times as much as in V2Ray.
@@ -32,12 +33,6 @@ pub(super) const SESSION_MAX: usize = 2 * 1024 * 1024;
 
 /// What all sessions of a link may have waiting together.
 pub(super) const LINK_MAX: usize = 4 * 1024 * 1024;
-
-/// Frames that wait for the link, before writers wait too.
-const OUT_MAX: usize = 128 * 1024;
-
-/// What one session may write while others wait for the same frames to go.
-const TURN: usize = 32 * 1024;
 
 /// Answers to frames of unknown sessions, beyond what writers may have waiting.
 const ANSWERS_MAX: usize = 16 * 1024;
@@ -55,11 +50,8 @@ pub(super) struct State {
     sessions: HashMap<u16, Session>,
     /// Frames for the link.
     out: BytesMut,
-    /// How often they were taken.
-    round: u32,
-    /// Sessions that have waited for room there and not written since, the longest first. They may have been woken, and not
-    /// have run yet.
-    waiting: VecDeque<u16>,
+    /// Whose turn it is to put some there.
+    turns: Turns<u16>,
     /// Bytes in all inboxes.
     held: usize,
     /// The session that there is more for than it has room.
@@ -82,10 +74,14 @@ struct Session {
     /// Our `End` is sent.
     ended: bool,
     reader: Option<Waker>,
-    writer: Option<Waker>,
-    /// The round it has written in, and how much.
-    round: u32,
-    in_round: usize,
+    /// What it has had of the room among the frames.
+    share: Share,
+}
+
+impl AsMut<Share> for Session {
+    fn as_mut(&mut self) -> &mut Share {
+        &mut self.share
+    }
 }
 
 enum Inbox {
@@ -131,9 +127,7 @@ impl Table {
             gone: false,
             ended: false,
             reader: None,
-            writer: None,
-            round: 0,
-            in_round: 0,
+            share: Share::default(),
         };
         state.sessions.insert(session_id, session);
         Some(Handle {
@@ -217,13 +211,9 @@ impl State {
     pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
         set(&mut self.driver, cx);
         if !self.out.is_empty() {
-            self.round = self.round.wrapping_add(1);
-            // Tasks run in the order in which they are woken.
-            for session_id in &self.waiting {
-                if let Some(session) = self.sessions.get_mut(session_id) {
-                    wake(&mut session.writer);
-                }
-            }
+            let mut woken = Vec::new();
+            self.turns.make_room(&mut self.sessions, &mut woken);
+            woken.into_iter().for_each(Waker::wake);
         }
         std::mem::take(&mut self.out)
     }
@@ -252,12 +242,12 @@ impl State {
         // What was cut off has not come to its end.
         session.peer_ended = !error;
         wake(&mut session.reader);
-        wake(&mut session.writer);
+        session.share.wake().into_iter().for_each(Waker::wake);
     }
 
     /// Tells the peer that a session is unknown, or refused, here.
     pub(super) fn answer(&mut self, session_id: u16, refused: bool) {
-        if self.out.len() < OUT_MAX + ANSWERS_MAX {
+        if self.out.len() < ROOM + ANSWERS_MAX {
             self.send(&Frame::end(session_id, refused), None);
         }
     }
@@ -271,7 +261,7 @@ impl State {
         for session in self.sessions.values_mut() {
             session.gone = true;
             wake(&mut session.reader);
-            wake(&mut session.writer);
+            session.share.wake().into_iter().for_each(Waker::wake);
         }
         wake(&mut self.driver);
     }
@@ -292,11 +282,11 @@ impl State {
     }
 
     fn remove(&mut self, session_id: u16) {
-        let Some(session) = self.sessions.remove(&session_id) else {
+        let Some(mut session) = self.sessions.remove(&session_id) else {
             return;
         };
         self.held -= session.inbox.len();
-        self.waiting.retain(|id| *id != session_id);
+        self.turns.leave(session_id, &mut session.share);
         if !session.gone {
             let is_stream = matches!(session.inbox, Inbox::Stream(_));
             let cut = is_stream && !session.ended;
@@ -413,23 +403,15 @@ impl Handle {
             let error = over.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
             return Poll::Ready(Err(error));
         }
-        if session.round != state.round {
-            (session.round, session.in_round) = (state.round, 0);
-        }
-        let others_wait = state.waiting.iter().any(|id| *id != self.session_id);
-        let has_had_a_turn = session.in_round >= TURN && others_wait;
-        if state.out.len() >= OUT_MAX || has_had_a_turn {
-            set(&mut session.writer, cx);
-            if !state.waiting.contains(&self.session_id) {
-                state.waiting.push_back(self.session_id);
-            }
-            return Poll::Pending;
-        }
+        let turn = state
+            .turns
+            .poll(cx, self.session_id, &mut session.share, state.out.len());
+        ready!(turn);
         let before = state.out.len();
         let sent =
             send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        session.in_round += state.out.len() - before;
-        state.waiting.retain(|id| *id != self.session_id);
+        let n = state.out.len() - before;
+        state.turns.wrote(self.session_id, &mut session.share, n);
         wake(&mut state.driver);
         Poll::Ready(Ok(sent))
     }
@@ -443,7 +425,7 @@ impl Handle {
             && !session.gone
         {
             session.ended = true;
-            state.waiting.retain(|id| *id != self.session_id);
+            state.turns.leave(self.session_id, &mut session.share);
             state.send(&Frame::end(self.session_id, false), None);
         }
     }

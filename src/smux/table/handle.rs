@@ -166,9 +166,10 @@ impl Pipes for Handle {
 
     fn poll_put(&self, cx: &Context<'_>, pipe: &mut Spliced) -> Poll<io::Result<usize>> {
         self.table.with(|state| {
-            let room = ready!(state.poll_turn(self.id, cx))?.unwrap_or(0);
+            let turn = ready!(state.poll_turn(self.id, cx))?;
             let n = pipe.left();
-            if n > room || !state.takes_pipes {
+            // Others may have come since it was filled: it is not divided for them.
+            if turn.is_none() || !state.fits(self.id, n) {
                 return Poll::Ready(Ok(0));
             }
             state.send_pipe(self.id, pipe.take(), self.table.max_frame);
@@ -184,7 +185,8 @@ impl Drop for Handle {
             if self.is_open {
                 state.end(self.id);
             }
-            if let Some(stream) = state.streams.remove(&self.id) {
+            if let Some(mut stream) = state.streams.remove(&self.id) {
+                state.turns.leave(self.id, &mut stream.share);
                 state.forget_window(&stream);
                 state.release(stream.inbox.len());
             }

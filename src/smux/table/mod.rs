@@ -11,10 +11,10 @@
 //! ([`HALF_CLOSES`](super::codec::HALF_CLOSES)) is told of each direction by itself; it says so when it is told for the first time.
 
 mod handle;
+mod send;
 mod slow;
 mod state;
 mod stream;
-mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};

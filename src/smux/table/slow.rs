@@ -171,7 +171,7 @@ impl State {
                 stream.peer_wrote_all = true;
                 stream.inbox = Backlog::default();
                 self.woken.extend(stream.reader.take());
-                self.woken.extend(stream.writer.take());
+                self.woken.extend(stream.share.wake());
             }
             self.end(id);
             self.release(unread);

@@ -1,6 +1,6 @@
 //! What the streams of a session share: what comes for them, the frames that wait for the link, and who waits for either.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::task::{Context, Poll, Waker};
 
@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::slow::{self, Jam};
 use super::{MAX_STREAMS, Stream, set};
+use crate::io::turns::Turns;
 use crate::smux::codec::{self, Command, Event, Version};
 use crate::smux::frames::Frames;
 use crate::smux::settings::Settings;
@@ -39,11 +40,8 @@ pub(crate) struct State {
     pub(super) jam: Option<Jam>,
     /// How many of them nobody here has written.
     pub(super) answers: usize,
-    /// Counts how often frames were taken away.
-    pub(super) round: u32,
-    /// The streams that wait for room among the frames: those that had none in this round, and those that have written.
-    pub(super) waiting: VecDeque<u32>,
-    pub(super) waiting_again: VecDeque<u32>,
+    /// Whose turn it is to put frames there.
+    pub(super) turns: Turns<u32>,
     /// The task of the session, and whether it waits for a reader.
     pub(super) driver: Option<Waker>,
     pub(super) is_stalled: bool,
@@ -81,9 +79,7 @@ impl State {
             slow: slow::threshold(settings),
             jam: None,
             answers: 0,
-            round: 0,
-            waiting: VecDeque::new(),
-            waiting_again: VecDeque::new(),
+            turns: Turns::default(),
             driver: None,
             is_stalled: false,
             listens_since: Instant::now(),
@@ -218,7 +214,7 @@ impl State {
                     stream.peer_wrote_all = true;
                     stream.peer_ended = true;
                     self.woken.extend(stream.reader.take());
-                    self.woken.extend(stream.writer.take());
+                    self.woken.extend(stream.share.wake());
                 }
             }
             Event::WriteEnd(id) => {
@@ -249,9 +245,7 @@ impl State {
                     stream.peer_consumed = consumed;
                     stream.peer_window = window;
                     stream.peer_windows = true;
-                    if !stream.waits_for_room {
-                        self.woken.extend(stream.writer.take());
-                    }
+                    self.woken.extend(stream.share.wake());
                 }
             }
         }
@@ -265,15 +259,8 @@ impl State {
         self.takes_pipes |= takes_pipes;
         std::mem::swap(&mut self.out, out);
         self.answers = 0;
-        self.round = self.round.wrapping_add(1);
-        // Tasks run in the order in which they are woken, so those that had no room are the first.
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.append(&mut self.waiting_again);
-        for id in waiting {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.waits_for_room = false;
-                self.woken.extend(stream.writer.take());
-            }
+        if !out.is_empty() {
+            self.turns.make_room(&mut self.streams, &mut self.woken);
         }
     }
 
@@ -301,7 +288,7 @@ impl State {
         self.over = Some((kind, reason.to_owned()));
         for stream in self.streams.values_mut() {
             self.woken.extend(stream.reader.take());
-            self.woken.extend(stream.writer.take());
+            self.woken.extend(stream.share.wake());
         }
         self.wake_driver();
     }
@@ -332,6 +319,7 @@ impl State {
             && !stream.ended
         {
             stream.ended = true;
+            self.turns.leave(id, &mut stream.share);
             self.answers += codec::HEADER;
             self.send(&codec::frame(version, Command::End, id));
         }
@@ -344,6 +332,7 @@ impl State {
             && !stream.wrote_all
         {
             stream.wrote_all = true;
+            self.turns.leave(id, &mut stream.share);
             self.tell_half_closes();
             self.answers += codec::HEADER;
             self.send(&codec::frame(version, Command::WriteEnd, id));

@@ -4,6 +4,7 @@ use std::io;
 use std::task::Waker;
 
 use crate::io::Backlog;
+use crate::io::turns::Share;
 use crate::smux::codec::Version;
 use crate::smux::settings::FIRST_WINDOW;
 
@@ -19,11 +20,8 @@ pub(super) struct Stream {
     /// We are done with it.
     pub(super) ended: bool,
     pub(super) reader: Option<Waker>,
-    pub(super) writer: Option<Waker>,
-    pub(super) waits_for_room: bool,
-    /// The round it has written in, and how much.
-    pub(super) round: u32,
-    pub(super) in_round: usize,
+    /// What it has had of the room among the frames.
+    pub(super) share: Share,
     /// Whether there is a window for what comes, and for what is sent: always in version 2, and in version 1 where it was
     /// told.
     pub(super) is_windowed: bool,
@@ -51,10 +49,7 @@ impl Default for Stream {
             wrote_all: false,
             ended: false,
             reader: None,
-            writer: None,
-            waits_for_room: false,
-            round: 0,
-            in_round: 0,
+            share: Share::default(),
             is_windowed: false,
             peer_windows: false,
             is_stuck: false,
@@ -66,6 +61,12 @@ impl Default for Stream {
             untold: 0,
             window: FIRST_WINDOW,
         }
+    }
+}
+
+impl AsMut<Share> for Stream {
+    fn as_mut(&mut self) -> &mut Share {
+        &mut self.share
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::codec::{Command, Event, FrameError, frame, update};
 use super::*;
-use crate::io::{Io, low_water};
+use crate::io::{Io, low_water, scratch};
 use crate::testing::tcp_pair;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -514,7 +514,8 @@ async fn nobody_starves_beside_others() {
     let mut counts = [0_usize; 16];
     for _ in 0..counts.len() {
         let mut link = opener.open().unwrap();
-        crate::io::spawn(async move { while link.write_all(&[9; 100_000]).await.is_ok() {} });
+        // As much as one read of a relay brings.
+        crate::io::spawn(async move { while link.write_all(&[9; scratch::READ]).await.is_ok() {} });
     }
     let mut decoder = Decoder::new(None);
     let mut buf = vec![0; 64 * 1024];

@@ -1,21 +1,15 @@
-//! Whose turn it is to put frames among those that wait for the link, and how many.
+//! What streams send, when it is their turn.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use super::{State, set};
+use super::State;
 use crate::io::scratch;
 use crate::io::splice::Spliced;
+use crate::io::turns::TURN;
 use crate::smux::codec::{self, Command, HEADER, Version};
 
-/// Frames that wait for the link, before writers wait too.
-const OUT_MAX: usize = 128 * 1024;
-
-/// What one stream may write while others wait for the same frames to go.
-const TURN: usize = 64 * 1024;
-
-/// The most that one write takes, so that a busy stream leaves room for the others: what one read of a relay brings, or
-/// it would have to keep the rest.
+/// The most that one write takes where nobody waits: what one read of a relay brings, or it would have to keep the rest.
 const WRITE_MAX: usize = scratch::READ;
 
 impl State {
@@ -38,27 +32,20 @@ impl State {
         if stream.ended || stream.wrote_all {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        let room = stream.room(version);
+        if stream.peer_ended || room == 0 {
+            self.turns.leave(id, &mut stream.share);
+        }
         if stream.peer_ended {
             return Poll::Ready(Ok(None));
         }
-        let room = stream.room(version);
-        if stream.round != self.round {
-            (stream.round, stream.in_round) = (self.round, 0);
-        }
-        let has_had_a_turn = stream.in_round >= TURN && !self.out.is_empty();
-        let is_full = self.out.left() >= OUT_MAX;
-        if room == 0 || is_full || has_had_a_turn {
-            set(&mut stream.writer, cx);
-            if room > 0 && !stream.waits_for_room {
-                stream.waits_for_room = true;
-                match stream.in_round > 0 {
-                    true => self.waiting_again.push_back(id),
-                    false => self.waiting.push_back(id),
-                }
-            }
+        if room == 0 {
+            stream.share.wait(cx);
             return Poll::Pending;
         }
-        Poll::Ready(Ok(Some(room.min(WRITE_MAX))))
+        let taken = self.out.left();
+        let most = ready!(self.turns.poll(cx, id, &mut stream.share, taken));
+        Poll::Ready(Ok(Some(room.min(most).min(WRITE_MAX))))
     }
 
     /// How much a pipe may have in it that a stream could send soon.
@@ -66,11 +53,21 @@ impl State {
         let stream = self.streams.get(&id).filter(|stream| !stream.peer_ended);
         match stream {
             Some(stream) if self.takes_pipes => {
-                let version = self.version.unwrap_or_default();
-                stream.room(version).min(WRITE_MAX)
+                let most = match self.turns.is_free() {
+                    true => WRITE_MAX,
+                    false => TURN,
+                };
+                stream.room(self.version.unwrap_or_default()).min(most)
             }
             _ => 0,
         }
+    }
+
+    /// Whether a pipe with so much in it may be sent.
+    pub(super) fn fits(&self, id: u32, n: usize) -> bool {
+        let version = self.version.unwrap_or_default();
+        let stream = self.streams.get(&id);
+        self.takes_pipes && stream.is_some_and(|stream| n <= stream.room(version))
     }
 
     /// Sends `data` of a stream, in frames with so much of it at most.
@@ -98,7 +95,7 @@ impl State {
 
     fn begin_data(&mut self, id: u32, n: usize) {
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.in_round += n;
+            self.turns.wrote(id, &mut stream.share, n);
             // No write is that long.
             stream.sent = stream.sent.wrapping_add(n as u32);
         }
