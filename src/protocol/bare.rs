@@ -13,23 +13,15 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::awaited::Awaited;
+use super::untold::Untold;
 use crate::copy;
 use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, Sink, forward, scratch};
-
-/// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
-/// of which one direction has ended as long.
-const SILENCE: Duration = Duration::from_secs(1);
-
-/// The same in the middle of its answer, where the link has one end for both directions and would cut the answer off.
-pub(super) const ANSWERING: Duration = Duration::from_secs(60);
 
 pub(super) struct BareStream<A> {
     /// In front of a server's link is what came behind the request.
@@ -40,7 +32,7 @@ pub(super) struct BareStream<A> {
     /// The peer has said all it had to say.
     ended: bool,
     /// Our direction has ended, and that has yet to be passed down.
-    untold: Option<Pin<Box<Sleep>>>,
+    untold: Option<Untold>,
     /// It was passed down without a goodbye.
     left_silently: bool,
 }
@@ -168,7 +160,7 @@ impl<A: Answer> BareStream<A> {
 
     /// Passes our end down when the peer has been silent for long enough.
     fn tell_end(&mut self, cx: &mut Context<'_>, moved: bool) {
-        let Some(timer) = &mut self.untold else {
+        let Some(untold) = &mut self.untold else {
             return;
         };
         if self.inner.half_closes() {
@@ -176,14 +168,7 @@ impl<A: Answer> BareStream<A> {
             self.untold = None;
             return;
         }
-        if moved {
-            let patience = match self.inner.end_cuts_off() {
-                true => ANSWERING,
-                false => SILENCE,
-            };
-            timer.as_mut().reset(Instant::now() + patience);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
+        if untold.poll(cx, &self.inner, moved).is_pending() {
             return;
         }
         let inner = Pin::new(&mut self.inner);
@@ -325,10 +310,7 @@ impl<A: Answer> AsyncWrite for BareStream<A> {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         this.inner.say_end();
-        // Whoever reads looks after it. It may be a while until somebody does, so the timer is set going here.
-        let mut silence = Box::pin(sleep(SILENCE));
-        let _ = silence.as_mut().poll(cx);
-        this.untold = Some(silence);
+        this.untold = Some(Untold::new(cx));
         Poll::Ready(Ok(()))
     }
 }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 
 use super::*;
+use crate::protocol::untold::{ANSWERING, SILENCE};
 
 /// A link whose end is that of both directions, as a stream of smux is.
 struct Whole {

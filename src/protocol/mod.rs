@@ -27,6 +27,7 @@ pub mod shadowsocks;
 pub mod socks;
 pub mod trojan;
 mod udp_port;
+mod untold;
 pub(crate) mod user_table;
 pub mod users;
 pub mod vless;

@@ -108,8 +108,8 @@ const MAJOR: u8 = 3;
 /// The first byte of its message. What is no TLS may begin with the same record, by chance.
 const CLIENT_HELLO: u8 = 1;
 
-/// What is taken of one write.
-const LARGEST: usize = 64 * 1024;
+/// What is taken of one write: Xray's writes are its buffers, and a range of writes is one of these.
+const LARGEST: usize = 8 * 1024;
 
 impl Fragment {
     /// Whether any piece waits.

@@ -1,7 +1,8 @@
 //! A link inside a VMess connection, for both roles.
 //!
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
-//! body, so our end is passed down. A server's is passed down always: sing-box does not heed the
+//! body, so our end is passed down; where it is the end of both directions, when the peer has been silent behind it
+//! ([`Untold`]). A server's is passed down always: sing-box does not heed the
 //! empty chunk and waits for the end of the link, and V2Ray, which heeds it, reads no further.
 //!
 //! sing-box's and mihomo's servers do not heed it either: they wait for the end of the connection, in which a
@@ -24,7 +25,7 @@ use super::peer::{Known, Peer};
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::io::{self as links, CloseReason, Io, scratch};
-use crate::protocol::bare::ANSWERING;
+use crate::protocol::untold::{ANSWERING, Untold};
 
 /// How long a server may be silent behind our end mark before it is taken for one that does not heed it. V2Ray gives
 /// such a session up altogether after a second.
@@ -47,6 +48,8 @@ pub(super) struct VmessStream<S> {
     told: bool,
     /// The client: our end mark is out, and may have to be passed down. The server: the client seems to have gone.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Our end, of which a raw body says nothing, has yet to be passed down.
+    untold: Option<Untold>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,7 @@ impl<S> VmessStream<S> {
             server: None,
             told: false,
             timer: None,
+            untold: None,
         }
     }
 
@@ -153,6 +157,31 @@ impl<S: Io> VmessStream<S> {
         }
     }
 
+    /// Whether our end, passed down, would be that of the peer's answer as well. Ours reads all that came before.
+    fn ends_both(&self) -> bool {
+        let is_open = !self.reader.has_ended() && !self.inner.half_closes();
+        self.writer.is_raw() && is_open && self.reader.peer() != Peer::Mobula
+    }
+
+    /// Passes our end down when the peer has been silent for long enough.
+    fn tell_end(&mut self, cx: &mut Context<'_>, moved: bool) {
+        let Some(untold) = &mut self.untold else {
+            return;
+        };
+        if untold.poll(cx, &self.inner, moved).is_pending() {
+            return;
+        }
+        let inner = Pin::new(&mut self.inner);
+        let told = match self.role {
+            Role::Server => inner.poll_shutdown(cx),
+            Role::Client => inner.poll_end(cx),
+        };
+        // A link that cannot take it now is asked again; one that broke tells its reader.
+        if told.is_ready() {
+            self.untold = None;
+        }
+    }
+
     /// Whether the server may be one that waits for the end of the connection.
     fn is_unheeded(&self) -> bool {
         let heeds = |server: &Arc<Known>| server.get().is_some_and(|peer| peer != Peer::Other);
@@ -170,7 +199,9 @@ impl<S: Io> AsyncRead for VmessStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
         let read = this.reader.poll_read(&mut this.inner, cx, buf);
+        this.tell_end(cx, buf.filled().len() > before);
         if this.role == Role::Client && (!this.told || this.timer.is_some()) {
             this.know_server(cx, read.is_ready());
         }
@@ -210,6 +241,13 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.writer.end();
+        if this.ends_both() {
+            ready!(this.writer.poll_push(&mut this.inner, cx))?;
+            ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+            this.inner.say_end();
+            this.untold = Some(Untold::new(cx));
+            return Poll::Ready(Ok(()));
+        }
         let last = this.writer.is_raw() || this.reader.has_ended() || this.role == Role::Server;
         if last {
             // The end mark and what the layer below says go out together.
