@@ -520,6 +520,26 @@ async fn the_end_of_an_answer_is_heard_of_at_once() {
         let took = began.elapsed();
         assert!(took < Duration::from_millis(900), "{scheme}: {took:?}");
     }
+    // What is forwarded is a SOCKS proxy.
+    let mut stage = Stage::new();
+    let [server, socks, inner] = [(); 3].map(|()| free_port());
+    let listen = [
+        format!("forward+ws://127.0.0.1:{server}/127.0.0.1:{inner}"),
+        format!("socks5://127.0.0.1:{inner}"),
+    ];
+    let args = ["-L", &listen[0], "-L", &listen[1]];
+    stage
+        .start("server", &mut gost(&args), &[server, inner])
+        .await;
+    let local = format!("tcp://127.0.0.1:{socks}");
+    let forward = format!("forward+ws://127.0.0.1:{server}");
+    let args = ["-L", &local, "-F", &forward];
+    stage.start("client", &mut gost(&args), &[socks]).await;
+    traffic::ready(socks).await;
+    let began = Instant::now();
+    traffic::target_sends_and_closes(socks).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(900), "forward: {took:?}");
 }
 
 /// As gost has it: inside the connection, whatever carries that.

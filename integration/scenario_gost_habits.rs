@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::Mobula;
-use crate::peers::{Stage, free_port, mobula};
+use crate::peers::{Stage, free_port, listen, mobula};
 use crate::scenario_gost::gost;
 use crate::traffic::{self, LIMIT, To};
 
@@ -385,4 +385,59 @@ fn a_url_that_is_empty_opens_no_proxy() {
     assert_eq!(said.status.code(), Some(2));
     let told = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(told.contains("`-L` is empty"), "{told}");
+}
+
+/// A proxy that asks for a header of its own, as a company's may.
+#[tokio::test]
+async fn headers_of_a_connector_go_to_its_proxy() {
+    let proxy = listen();
+    let (mut stage, socks) = (Stage::new(), free_port());
+    let file = stage.path("gost.yml");
+    let text = format!(
+        r#"
+services:
+- name: socks
+  addr: 127.0.0.1:{socks}
+  handler: {{type: socks5, chain: chain}}
+  listener: {{type: tcp}}
+chains:
+- name: chain
+  hops:
+  - name: hop
+    nodes:
+    - name: node
+      addr: {}
+      connector:
+        type: http
+        metadata:
+          header:
+            X-Company: yes, we are
+            User-Agent: ours
+      dialer: {{type: tcp}}
+"#,
+        proxy.local_addr().unwrap()
+    );
+    std::fs::write(&file, text).unwrap();
+    let args = ["-C", file.to_str().unwrap()];
+    stage.start("client", &mut gost(&args), &[socks]).await;
+    let asking = tokio::spawn(async move {
+        let to = To::Name("example.com", 80);
+        traffic::connect(socks, &to).await.is_ok()
+    });
+    let (mut asked, _) = proxy.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(asked.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    for expected in [
+        "CONNECT example.com:80 HTTP/1.1\r\n",
+        "X-Company: yes, we are\r\n",
+        "User-Agent: ours\r\n",
+    ] {
+        let is_there = head.to_lowercase().contains(&expected.to_lowercase());
+        assert!(is_there, "{head}");
+    }
+    drop(asked);
+    asking.await.unwrap();
 }

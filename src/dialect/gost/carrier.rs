@@ -174,7 +174,11 @@ fn path(part: &Part, problems: &Problems) -> String {
 }
 
 /// `header`: a map, or lines of `Name: value`; and the `Host` among them.
-fn headers(part: &Part, problems: &Problems, is_client: bool) -> (HeaderMap, Option<HeaderValue>) {
+pub(super) fn headers(
+    part: &Part,
+    problems: &Problems,
+    is_client: bool,
+) -> (HeaderMap, Option<HeaderValue>) {
     let mut headers = HeaderMap::new();
     let mut host = None;
     let Some(node) = part.get(&["header", "headers"]) else {

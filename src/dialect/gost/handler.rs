@@ -122,6 +122,7 @@ pub(super) fn protocol(
                 to: Some(to.clone()),
                 tcp: !datagrams,
                 udp: datagrams,
+                for_gost: true,
                 ..dokodemo::InboundSettings::default()
             }))
         }

@@ -52,7 +52,7 @@ impl Inbound {
         {
             Some(to) => {
                 // Sessions of a mux say themselves where they end.
-                let link = match mux::is_meant(&to) {
+                let link = match mux::is_meant(&to) || self.settings.for_gost {
                     true => arrival.link,
                     false => bare::headless_server(arrival.link),
                 };

@@ -32,6 +32,8 @@ pub struct InboundSettings {
     pub udp: bool,
     /// `userLevel`: index into `policy.levels`.
     pub level: u32,
+    /// Clients are GOST's, which lose nothing when they hear of the end of an answer at once.
+    pub for_gost: bool,
 }
 
 /// A value of `portMap`, `host:port`: each part that is not written is that of `to`.
@@ -75,6 +77,7 @@ impl Default for InboundSettings {
             tcp: true,
             udp: false,
             level: 0,
+            for_gost: false,
         }
     }
 }
