@@ -193,7 +193,9 @@ fn relay(status: u8) -> &'static str {
     match status {
         1 => "it does not understand the request",
         2 => "it does not know this user and password",
-        3 => "its rules forbid it, or it opens no ports for clients (`bind` there)",
+        3 => {
+            "its rules forbid it (`allow_ports` of a tunnel, for one), or it opens no ports for clients (`bind` there)"
+        }
         4 => "the target does not answer in time",
         5 => "it cannot open the port: another client or program has it",
         6 => "there is no way to the target",

@@ -178,9 +178,13 @@ fn range(from: IpAddr, to: IpAddr) -> Option<Vec<IpNet>> {
     }
 }
 
-/// Stars stand for any text there, dots included, and for addresses as well: one that is about names alone ends with a label that
-/// has a letter.
+/// Stars stand for any text there, dots included, and for addresses as well: one that is about names alone has a letter that no
+/// address has, or ends with a label that has any.
 fn may_be_an_address(glob: &str) -> bool {
+    let is_of_address = |c: char| c.is_ascii_hexdigit() || ".:*?".contains(c);
+    if !glob.chars().all(is_of_address) {
+        return false;
+    }
     let label = glob.rsplit_once('.').map(|(_, label)| label);
     let is_label = |label: &str| {
         !label.contains(['*', '?']) && label.contains(|c: char| c.is_ascii_alphabetic())

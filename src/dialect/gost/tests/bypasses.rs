@@ -127,7 +127,9 @@ fn a_bypass_that_is_printed_has_a_name() {
 
 #[test]
 fn ranges_and_stars_are_what_they_are_in_gost() {
-    let config = read("-L :1 -F ws://a.test:1?bypass=10.0.0.1-10.0.0.6,*.corp.test,a?b.test");
+    let config = read(
+        "-L :1 -F ws://a.test:1?bypass=10.0.0.1-10.0.0.6,*.corp.test,a?b.test,*host,*.example.*",
+    );
     let rules = &config.routing.rules;
     let takes = |ip: &str| {
         let mut networks = rules.iter().filter_map(|rule| rule.conditions.ips.as_ref());
@@ -154,6 +156,9 @@ fn ranges_and_stars_are_what_they_are_in_gost() {
         ("corp.test", false),
         ("axb.test", true),
         ("ab.test", false),
+        ("localhost", true),
+        ("a.example.org", true),
+        ("example.org", false),
     ] {
         assert_eq!(names(name), is_in, "{name}");
     }
