@@ -4,7 +4,7 @@
 //! Once the headers are out of the way the bytes pass as they are, and so does all else that can be asked of a link.
 //!
 //! None of them has a word for the end of one direction: the end of the link is the end of the stream. Where a link's end is
-//! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for [`SILENCE`], or has
+//! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for a second ([`Untold`]), or has
 //! ended too. A server that hears of an end sends no more of its answer; V2Ray's client, which knows no order in such
 //! an end, forgets what its application has not taken yet. A client tells of its end without a goodbye, for there may
 //! be an answer to come. A gost's client is told at once that there is no more answer, as a gost does it, and so is whoever

@@ -122,7 +122,7 @@ pub(super) fn protocol(
                 to: Some(to.clone()),
                 tcp: !datagrams,
                 udp: datagrams,
-                for_gost: true,
+                prompt_end: kind.carrier == Carrier::Ws,
                 ..dokodemo::InboundSettings::default()
             }))
         }

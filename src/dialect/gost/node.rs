@@ -97,7 +97,6 @@ pub(super) fn outbound(
                 servers: servers(to),
                 headers,
                 udp_tunnel: true,
-                ..http::OutboundSettings::default()
             })
         }
         "socks5" | "socks" | "socks5h" | "socks4" | "socks4a" => {

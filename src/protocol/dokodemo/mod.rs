@@ -52,7 +52,7 @@ impl Inbound {
         {
             Some(to) => {
                 // Sessions of a mux say themselves where they end.
-                let link = match mux::is_meant(&to) || self.settings.for_gost {
+                let link = match mux::is_meant(&to) || self.settings.prompt_end {
                     true => arrival.link,
                     false => bare::headless_server(arrival.link),
                 };

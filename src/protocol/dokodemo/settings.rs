@@ -32,8 +32,9 @@ pub struct InboundSettings {
     pub udp: bool,
     /// `userLevel`: index into `policy.levels`.
     pub level: u32,
-    /// Clients are GOST's, which lose nothing when they hear of the end of an answer at once.
-    pub for_gost: bool,
+    /// `promptEnd`: over a WebSocket clients hear of the end of an answer at once, which is that of all they say; GOST's lose nothing by
+    /// it.
+    pub prompt_end: bool,
 }
 
 /// A value of `portMap`, `host:port`: each part that is not written is that of `to`.
@@ -77,7 +78,7 @@ impl Default for InboundSettings {
             tcp: true,
             udp: false,
             level: 0,
-            for_gost: false,
+            prompt_end: false,
         }
     }
 }

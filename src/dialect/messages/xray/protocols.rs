@@ -138,7 +138,7 @@ fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSe
         tcp: has(Network::Tcp) || !udp,
         udp,
         level: config.user_level,
-        for_gost: false,
+        prompt_end: false,
     })
 }
 

@@ -132,6 +132,7 @@ fn protocol_settings(
             target(settings, own)?;
             settings.keep(own, &["followRedirect"]);
             networks(settings, own);
+            settings.no_word(&["promptEnd"]);
             settings.silent(&["timeout"]);
         }
         _ => {}

@@ -43,7 +43,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         tcp,
         udp,
         level,
-        for_gost: false,
+        prompt_end: settings.read_or("promptEnd", false),
     })
 }
 

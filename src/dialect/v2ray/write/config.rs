@@ -170,6 +170,9 @@ fn door(settings: &dokodemo::InboundSettings) -> Value {
     if settings.follow_redirect {
         value["followRedirect"] = true.into();
     }
+    if settings.prompt_end {
+        value["promptEnd"] = true.into();
+    }
     if settings.level != 0 {
         value["userLevel"] = settings.level.into();
     }
