@@ -13,8 +13,9 @@ pub struct Settings {
     pub version: Version,
     /// `mux.keepaliveInterval` and `mux.keepaliveTimeout`; `None` with `mux.keepaliveDisabled`.
     pub keepalive: Option<KeepAlive>,
-    /// `mux.maxFrameSize`: the most data of a frame that we send, 32768 by default.
-    pub max_frame: u16,
+    /// `mux.maxFrameSize`: the most data of a frame that we send; without it 32768 as in gost, and as much as a frame may have
+    /// where it goes from socket to socket.
+    pub max_frame: Option<u16>,
     /// `mux.maxReceiveBuffer`: what may lie unread in all streams together; without it 4 MiB in version 1, as in gost, and
     /// 64 MiB where each stream has a window.
     pub receive_buffer: Option<usize>,
@@ -35,6 +36,20 @@ pub struct KeepAlive {
 pub const FIRST_WINDOW: u32 = 256 * 1024;
 
 impl Settings {
+    /// The most data of a frame.
+    pub(super) fn max_frame(&self) -> usize {
+        self.max_frame.map_or(32 * 1024, Self::at_least_one)
+    }
+
+    /// The same, of what a pipe holds.
+    pub(super) fn max_piped(&self) -> usize {
+        self.max_frame.map_or(MAX_DATA, Self::at_least_one)
+    }
+
+    fn at_least_one(max_frame: u16) -> usize {
+        usize::from(max_frame.max(1))
+    }
+
     /// Bytes that may lie unread before nothing more is read where each stream has a window: as much as 256 of them begin with.
     pub(super) fn hold_max(&self) -> usize {
         self.receive_buffer.unwrap_or(64 * 1024 * 1024)
@@ -55,7 +70,7 @@ impl Default for Settings {
         Self {
             version: Version::One,
             keepalive: Some(KeepAlive::default()),
-            max_frame: 32 * 1024,
+            max_frame: None,
             receive_buffer: None,
             stream_window: 4 * 1024 * 1024,
         }

@@ -281,21 +281,16 @@ pub(super) fn mux(part: &Part, problems: &Problems) -> smux::Settings {
             "`mux.keepaliveTimeout` must be longer than `mux.keepaliveInterval`",
         );
     }
-    let max_frame = match part.number(&["mux.maxFrameSize"]) {
-        None | Some(0) => default.max_frame,
-        Some(n) => u16::try_from(n).unwrap_or_else(|_| {
-            problems.error(
-                &part.at,
-                &format!("`mux.maxFrameSize` is {n}, expected at most 65535"),
-            );
-            default.max_frame
-        }),
-    };
+    let max_frame = part.number(&["mux.maxFrameSize"]).filter(|n| *n > 0);
+    if let Some(n) = max_frame.filter(|n| u16::try_from(*n).is_err()) {
+        let text = format!("`mux.maxFrameSize` is {n}, expected at most 65535");
+        problems.error(&part.at, &text);
+    }
     let receive_buffer = part.number(&["mux.maxReceiveBuffer"]).filter(|n| *n > 0);
     smux::Settings {
         version,
         keepalive: (!is_disabled).then_some(keepalive),
-        max_frame,
+        max_frame: max_frame.and_then(|n| u16::try_from(n).ok()),
         receive_buffer: receive_buffer.map(|n| n as usize),
         stream_window: part
             .number(&["mux.maxStreamBuffer"])

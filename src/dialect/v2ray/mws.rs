@@ -86,17 +86,17 @@ fn read_mux(object: &Object) -> smux::Settings {
              something every 10 s is there as long as 30 s have not passed without a word",
         );
     }
-    let max_frame = object.read_or("maxFrameSize", u32::from(default.max_frame));
-    let frame = u16::try_from(max_frame).ok().filter(|n| *n >= 512);
-    if frame.is_none() {
-        let text = format!("`maxFrameSize` is {max_frame}, expected 512 to 65535");
+    let max_frame = object.read::<u32>("maxFrameSize");
+    let frame = max_frame.and_then(|n| u16::try_from(n).ok().filter(|n| *n >= 512));
+    if let Some(n) = max_frame.filter(|_| frame.is_none()) {
+        let text = format!("`maxFrameSize` is {n}, expected 512 to 65535");
         object.node.error(text);
     }
     let bytes = |key| object.read::<u32>(key).filter(|n| *n > 0);
     let settings = smux::Settings {
         version,
         keepalive: (!is_disabled).then_some(KeepAlive { interval, timeout }),
-        max_frame: frame.unwrap_or(default.max_frame),
+        max_frame: frame,
         receive_buffer: bytes("maxReceiveBuffer").map(|n| n as usize),
         stream_window: bytes("maxStreamBuffer").unwrap_or(default.stream_window),
     };

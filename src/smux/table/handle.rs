@@ -172,7 +172,7 @@ impl Pipes for Handle {
             if turn.is_none() || !state.fits(self.id, n) {
                 return Poll::Ready(Ok(0));
             }
-            state.send_pipe(self.id, pipe.take(), self.table.max_frame);
+            state.send_pipe(self.id, pipe.take(), self.table.max_piped);
             self.tell_half_closes(state);
             Poll::Ready(Ok(n))
         })

@@ -33,6 +33,7 @@ pub const MAX_STREAMS: usize = 65_536;
 pub(super) struct Table {
     state: Mutex<State>,
     max_frame: usize,
+    max_piped: usize,
     stream_window: u32,
 }
 
@@ -45,7 +46,8 @@ impl Table {
     pub(super) fn new(settings: &Settings, version: Option<Version>, first: u32) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State::new(settings, version, first)),
-            max_frame: usize::from(settings.max_frame.max(1)),
+            max_frame: settings.max_frame(),
+            max_piped: settings.max_piped(),
             stream_window: settings.stream_window.max(1),
         })
     }

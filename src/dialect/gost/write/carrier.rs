@@ -233,8 +233,8 @@ fn multiplexed(node: &mut Node, mux: &smux::Settings) {
         }
         Some(_) => {}
     }
-    if mux.max_frame != default.max_frame {
-        keys(node, &[("mux.maxFrameSize", mux.max_frame.to_string())]);
+    if let Some(max_frame) = mux.max_frame {
+        keys(node, &[("mux.maxFrameSize", max_frame.to_string())]);
     }
     if let Some(bytes) = mux.receive_buffer {
         keys(node, &[("mux.maxReceiveBuffer", bytes.to_string())]);

@@ -130,8 +130,8 @@ pub(super) fn mux(mux: &smux::Settings) -> Map<String, Value> {
         }
         Some(_) => {}
     }
-    if mux.max_frame != default.max_frame {
-        own.insert("maxFrameSize".to_owned(), mux.max_frame.into());
+    if let Some(max_frame) = mux.max_frame {
+        own.insert("maxFrameSize".to_owned(), max_frame.into());
     }
     if let Some(bytes) = mux.receive_buffer {
         own.insert("maxReceiveBuffer".to_owned(), bytes.into());
