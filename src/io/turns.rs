@@ -13,7 +13,7 @@ pub(crate) const ROOM: usize = 128 * 1024;
 /// What one may write while others wait for the same room.
 pub(crate) const TURN: usize = 32 * 1024;
 
-/// Those that are woken when there is room again: as many as fill it.
+/// Those that are woken when there is room again: as many as fill it. Each comes, or leaves.
 const WOKEN: usize = ROOM / TURN;
 
 /// The writers of a link, by their numbers.
@@ -21,6 +21,8 @@ pub(crate) struct Turns<K> {
     round: u32,
     /// In the order in which they came. They keep their place until they have written.
     waiting: VecDeque<K>,
+    /// Somebody has left who may have been woken, and others were not because of that.
+    has_left: bool,
 }
 
 /// What one of them has had.
@@ -39,6 +41,7 @@ impl<K> Default for Turns<K> {
         Self {
             round: 0,
             waiting: VecDeque::new(),
+            has_left: false,
         }
     }
 }
@@ -90,24 +93,33 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     pub(crate) fn wrote(&mut self, id: K, share: &mut Share, n: usize) {
         share.written += n;
         self.leave(id, share);
+        // There will be room when that is taken.
+        self.has_left = false;
     }
 
-    /// It waits no more: it has written, or cannot.
-    pub(crate) fn leave(&mut self, id: K, share: &mut Share) {
+    /// It waits no more, as it cannot write. Whether it did: then [`Self::make_room`] is due.
+    pub(crate) fn leave(&mut self, id: K, share: &mut Share) -> bool {
         share.has_yielded = false;
-        if std::mem::take(&mut share.is_waiting) {
+        let has_waited = std::mem::take(&mut share.is_waiting);
+        if has_waited {
             // Who writes is among the first.
             let place = self.waiting.iter().position(|waiting| *waiting == id);
             place.map(|place| self.waiting.remove(place));
+            self.has_left = true;
         }
+        has_waited
     }
 
-    /// There is room again, as all that waited for the link is on its way; `woken` gets those who may use it.
+    /// All that waited for the link is on its way, if anything has; `woken` gets those who may use the room.
     pub(crate) fn make_room<W: AsMut<Share>>(
         &mut self,
+        has_waited: bool,
         writers: &mut HashMap<K, W>,
         woken: &mut Vec<Waker>,
     ) {
+        if !std::mem::take(&mut self.has_left) && !has_waited {
+            return;
+        }
         let first = self.waiting.front().and_then(|id| writers.get_mut(id));
         let has_had_a_turn = |share: &Share| share.round == self.round && share.written > 0;
         if first.is_none_or(|first| has_had_a_turn(first.as_mut())) {
@@ -234,7 +246,7 @@ mod tests {
             if has_room && taken > 0 {
                 taken = 0;
                 let mut woken = Vec::new();
-                turns.make_room(&mut writers, &mut woken);
+                turns.make_room(true, &mut writers, &mut woken);
                 woken.into_iter().for_each(Waker::wake);
             }
         }

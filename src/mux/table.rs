@@ -210,11 +210,10 @@ impl State {
     /// `cx` is woken when there are some.
     pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
         set(&mut self.driver, cx);
-        if !self.out.is_empty() {
-            let mut woken = Vec::new();
-            self.turns.make_room(&mut self.sessions, &mut woken);
-            woken.into_iter().for_each(Waker::wake);
-        }
+        let mut woken = Vec::new();
+        self.turns
+            .make_room(!self.out.is_empty(), &mut self.sessions, &mut woken);
+        woken.into_iter().for_each(Waker::wake);
         std::mem::take(&mut self.out)
     }
 

@@ -300,7 +300,11 @@ impl<D> Drop for Driver<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use crate::smux::codec::{Command, Version, frame};
+    use crate::smux::table::Sent;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::advance;
 
     fn client(near: DuplexStream) -> (Driver<impl FnMut(Link) -> bool>, Arc<Table>) {
@@ -367,5 +371,48 @@ mod tests {
         let (ended, ()) = tokio::join!(running, sending);
         assert!(ended.is_err());
         assert!(polls < 50, "{polls}");
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Their peer ends the streams that were to write next, so they never do: there is room for the others all the same.
+    #[tokio::test]
+    async fn those_behind_streams_that_end_instead_of_writing_are_woken() {
+        let (near, mut far) = duplex(1 << 20);
+        let (mut driver, table) = client(near);
+        let mut handles: Vec<_> = (0..7).map(|_| table.open().unwrap()).collect();
+        let flags: Vec<_> = (0..7).map(|_| Arc::<Woken>::default()).collect();
+        let of_driver = Arc::<Woken>::default();
+        let mut poll = |n: usize| {
+            let waker = Waker::from(flags[n].clone());
+            handles[n].poll_send(&Context::from_waker(&waker), &[1; 200_000])
+        };
+        let mut drive = || {
+            let waker = Waker::from(of_driver.clone());
+            of_driver.0.store(false, Ordering::Relaxed);
+            assert!(driver.poll(&mut Context::from_waker(&waker)).is_pending());
+        };
+        assert!(poll(0).is_ready());
+        for n in 1..7 {
+            assert!(poll(n).is_pending());
+        }
+        let ends = (1..5).flat_map(|n| frame(Version::One, Command::End, 3 + 2 * n));
+        far.write_all(&ends.collect::<Vec<_>>()).await.unwrap();
+        drive();
+        for n in 1..5 {
+            assert!(matches!(poll(n), Poll::Ready(Ok(Sent::Ended))));
+        }
+        assert!(of_driver.0.load(Ordering::Relaxed));
+        drive();
+        let is_woken = |n: usize| flags[n].0.load(Ordering::Relaxed);
+        assert!(is_woken(5) && is_woken(6));
+        assert!(poll(5).is_ready() && poll(6).is_ready());
     }
 }

@@ -32,16 +32,17 @@ impl State {
         if stream.ended || stream.wrote_all {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = stream.room(version);
-        if stream.peer_ended || room == 0 {
-            self.turns.leave(id, &mut stream.share);
-        }
-        if stream.peer_ended {
-            return Poll::Ready(Ok(None));
-        }
-        if room == 0 {
+        let (is_over, room) = (stream.peer_ended, stream.room(version));
+        if is_over || room == 0 {
             stream.share.wait(cx);
-            return Poll::Pending;
+            if self.turns.leave(id, &mut stream.share) {
+                // It makes room for the next.
+                self.wake_driver();
+            }
+            return match is_over {
+                true => Poll::Ready(Ok(None)),
+                false => Poll::Pending,
+            };
         }
         let taken = self.out.left();
         let most = ready!(self.turns.poll(cx, id, &mut stream.share, taken));

@@ -259,9 +259,8 @@ impl State {
         self.takes_pipes |= takes_pipes;
         std::mem::swap(&mut self.out, out);
         self.answers = 0;
-        if !out.is_empty() {
-            self.turns.make_room(&mut self.streams, &mut self.woken);
-        }
+        self.turns
+            .make_room(!out.is_empty(), &mut self.streams, &mut self.woken);
     }
 
     /// A session that rests holds no buffer.
