@@ -168,18 +168,11 @@ impl<A: Answer> BareStream<A> {
             self.untold = None;
             return;
         }
-        if untold.poll(cx, &self.inner, moved).is_pending() {
-            return;
-        }
-        let inner = Pin::new(&mut self.inner);
-        let told = match self.role {
-            Role::Server => inner.poll_shutdown(cx),
-            Role::Client(..) => inner.poll_end(cx),
-        };
-        // A link that cannot take it now is asked again; one that broke tells its reader.
+        let says_goodbye = matches!(self.role, Role::Server);
+        let told = untold.poll(cx, &mut self.inner, moved, says_goodbye);
         if told.is_ready() {
             self.untold = None;
-            self.left_silently = matches!(self.role, Role::Client(..));
+            self.left_silently = !says_goodbye;
         }
     }
 }

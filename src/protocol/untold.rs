@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
@@ -30,8 +30,15 @@ impl Untold {
         Self(silence)
     }
 
-    /// Ready when the peer, from which something has `moved` just now or not, has been silent for long enough.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, link: &impl Io, moved: bool) -> Poll<()> {
+    /// Passes the end down, with a goodbye or without one, when the peer, from which something has `moved` just now or not, has been
+    /// silent for long enough. Ready when that is done.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut impl Io,
+        moved: bool,
+        says_goodbye: bool,
+    ) -> Poll<()> {
         if moved {
             let patience = match link.end_cuts_off() {
                 true => ANSWERING,
@@ -39,6 +46,12 @@ impl Untold {
             };
             self.0.as_mut().reset(Instant::now() + patience);
         }
-        self.0.as_mut().poll(cx)
+        ready!(self.0.as_mut().poll(cx));
+        let told = match says_goodbye {
+            true => Pin::new(link).poll_shutdown(cx),
+            false => Pin::new(link).poll_end(cx),
+        };
+        // A link that cannot take it now is asked again; one that broke tells its reader.
+        told.map(drop)
     }
 }

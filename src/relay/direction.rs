@@ -198,7 +198,7 @@ impl Direction {
             self.owed = Owed::Spliced(Box::new(spliced));
             return Poll::Pending;
         }
-        self.owed = refused(&mut spliced).map_err(End::From)?;
+        self.owed = refused(&mut spliced).map_err(End::To)?;
         Poll::Ready(Ok(()))
     }
 

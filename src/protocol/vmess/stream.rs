@@ -1,7 +1,7 @@
 //! A link inside a VMess connection, for both roles.
 //!
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
-//! body, so our end is passed down; where it is the end of both directions, when the peer has been silent behind it
+//! body, so our end is passed down; a server's, where it is the end of both directions, when the client has been silent behind it
 //! ([`Untold`]). A server's is passed down always: sing-box does not heed the
 //! empty chunk and waits for the end of the link, and V2Ray, which heeds it, reads no further.
 //!
@@ -48,7 +48,7 @@ pub(super) struct VmessStream<S> {
     told: bool,
     /// The client: our end mark is out, and may have to be passed down. The server: the client seems to have gone.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Our end, of which a raw body says nothing, has yet to be passed down.
+    /// The server: its end, of which a raw body says nothing, has yet to be passed down.
     untold: Option<Untold>,
 }
 
@@ -157,10 +157,12 @@ impl<S: Io> VmessStream<S> {
         }
     }
 
-    /// Whether our end, passed down, would be that of the peer's answer as well. Ours reads all that came before.
+    /// Whether our end, passed down, would be that of both directions for a client, which then may drop what it has not handed on.
+    /// Ours reads all that came before.
     fn ends_both(&self) -> bool {
         let is_open = !self.reader.has_ended() && !self.inner.half_closes();
-        self.writer.is_raw() && is_open && self.reader.peer() != Peer::Mobula
+        let is_server = self.role == Role::Server && self.reader.peer() != Peer::Mobula;
+        self.writer.is_raw() && is_open && is_server
     }
 
     /// Passes our end down when the peer has been silent for long enough.
@@ -168,16 +170,7 @@ impl<S: Io> VmessStream<S> {
         let Some(untold) = &mut self.untold else {
             return;
         };
-        if untold.poll(cx, &self.inner, moved).is_pending() {
-            return;
-        }
-        let inner = Pin::new(&mut self.inner);
-        let told = match self.role {
-            Role::Server => inner.poll_shutdown(cx),
-            Role::Client => inner.poll_end(cx),
-        };
-        // A link that cannot take it now is asked again; one that broke tells its reader.
-        if told.is_ready() {
+        if untold.poll(cx, &mut self.inner, moved, true).is_ready() {
             self.untold = None;
         }
     }
