@@ -236,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Does what the heartbeat asks for.
     fn beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let stuck = !self.unsent.is_empty();
+        let stuck = !self.unsent.is_empty() || self.announced > 0;
         while let Some(beat) = self
             .keepalive
             .as_mut()
