@@ -170,12 +170,13 @@ fn tls(client: &Table<'_, '_>, transports: &[Transport]) -> Option<tls::ClientSe
     let pin = client.get("pin");
     let name = client.get("server_name");
     if transports == [Transport::Ws] {
-        // That it is checked is what stands there without it, too.
-        let skip = skip.filter(|value| value.bool() != Some(false));
-        for value in [&skip, &ca, &pin, &name].into_iter().flatten() {
-            value.error(
-                "`transport = \"ws\"` has no TLS and looks at no certificate, expected `wss`",
-            );
+        let text = "`transport = \"ws\"` has no TLS and looks at no certificate, expected `wss`";
+        for value in [&ca, &pin, &name].into_iter().flatten() {
+            value.error(text);
+        }
+        // That it is checked is what stands there without it, too; and who takes any does not rely on it.
+        if let Some(value) = skip.filter(|value| value.bool() == Some(true)) {
+            value.warn(text);
         }
         return Some(settings);
     }

@@ -45,8 +45,11 @@ local_port = 22
 fn the_client_of_the_manual_may_be_without_tls() {
     let plain = CLIENT.replace("\"wss\"", "\"ws\"");
     assert_eq!(lines(&client(&plain).errors), [""; 0]);
-    let skipped = plain.replace("skip_verify = false", "skip_verify = true");
-    assert!(lines(&client(&skipped).errors)[0].contains("has no TLS"));
+    let skipped = client(&plain.replace("skip_verify = false", "skip_verify = true"));
+    assert_eq!(lines(&skipped.errors), [""; 0]);
+    assert!(lines(&skipped.warnings)[0].contains("has no TLS"));
+    let believed = plain.replace("skip_verify = false", "pin = \"00\"");
+    assert!(lines(&client(&believed).errors)[0].contains("has no TLS"));
 }
 
 #[test]
