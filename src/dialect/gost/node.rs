@@ -1,7 +1,5 @@
 //! A node: who is dialled, by what, and what is spoken there.
 
-use ::http::HeaderMap;
-
 use super::accounts::account;
 use super::addresses::destination;
 use super::carrier::{self, Carrier, Kind, mux};
@@ -9,7 +7,7 @@ use super::chain::name_of;
 use super::part::{Asked, Part, check_keys, place_of_type, type_of};
 use super::{Problems, security};
 use crate::config::Outbound;
-use crate::dialect::tree::{Node, Value};
+use crate::dialect::tree::Node;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
 use crate::report::{Place, did_you_mean, either};
@@ -87,12 +85,9 @@ pub(super) fn outbound(
     };
     let protocol = match &*connector_word {
         "http" | "https" => {
-            // In a URL they are those of the WebSocket. The `Host` is that of the target, whatever is said.
-            let is_map = |node: &Node| matches!(node.value, Value::Map(_));
-            let headers = match of_connector.get(&["header"]).is_some_and(is_map) {
-                true => carrier::headers(&of_connector, problems, true).0,
-                false => HeaderMap::new(),
-            };
+            // Those of a node, as of a URL, are the WebSocket's. The `Host` is that of the target, whatever is said.
+            let own = Part::new([connector_keys.as_ref()], at, &asked, problems);
+            let (headers, _) = carrier::headers(&own, problems, true);
             OutboundSettings::Http(http::OutboundSettings {
                 servers: servers(to),
                 headers,

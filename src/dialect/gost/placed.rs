@@ -115,11 +115,12 @@ fn hand_out(node: &mut Node, shared: Vec<(String, Node)>, [speaks, carries]: [&s
         if is(&key, RETRIES) {
             continue;
         }
-        let value = match is(&key, "header") {
-            true => headers(&value),
-            false => value,
+        // Those of a URL are the WebSocket's.
+        let (value, parts) = match is(&key, "header") {
+            true => (headers(&value), &[carries][..]),
+            false => (value, &[speaks, carries][..]),
         };
-        for part in [speaks, carries] {
+        for part in parts {
             add(node, &[part, "metadata"], &key, &value);
         }
     }

@@ -32,8 +32,7 @@ pub struct InboundSettings {
     pub udp: bool,
     /// `userLevel`: index into `policy.levels`.
     pub level: u32,
-    /// `promptEnd`: over a WebSocket clients hear of the end of an answer at once, which is that of all they say; GOST's lose nothing by
-    /// it.
+    /// `promptEnd`: where a link has one end for both directions clients hear of that of an answer at once; GOST's lose nothing by it.
     pub prompt_end: bool,
 }
 

@@ -225,8 +225,6 @@ chains:
           password: \"null\"
         metadata:
           mux.version: \"2\"
-          header:
-            A: b
       dialer:
         type: mwss
         metadata:

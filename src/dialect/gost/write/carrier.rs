@@ -190,12 +190,20 @@ fn versions(node: &mut Node, versions: Versions) {
     node.set("options", options);
 }
 
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
 fn websocket(node: &mut Node, path: &str, headers: &HeaderMap, host: Option<&HeaderValue>) {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     keys(node, &[("path", path.to_owned())]);
     if let Some(host) = host {
         keys(node, &[("host", text(host))]);
     }
+    put_headers(node, headers);
+}
+
+/// `header` of a part, where there are any.
+pub(super) fn put_headers(node: &mut Node, headers: &HeaderMap) {
     if !headers.is_empty() {
         let mut own = map();
         for (name, value) in headers {

@@ -1,12 +1,12 @@
 //! Chains: the outbounds that one goes through, each a hop.
 
-use super::carrier::dialer;
+use super::carrier::{dialer, put_headers};
 use super::{auth, keys, map, put, typed};
 use crate::config::{Config, Outbound};
 use crate::dialect::tree::Node;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
-use crate::protocol::{OutboundSettings, http as http_proxy, socks};
+use crate::protocol::{OutboundSettings, socks};
 
 /// The name of the chain that leads through an outbound; `None` is straight to the target.
 pub(super) fn chain(
@@ -73,14 +73,7 @@ fn nodes(outbound: &Outbound, lines: &mut Vec<String>) -> Result<Vec<Node>, Stri
             };
             (word, &settings.servers[..])
         }
-        OutboundSettings::Http(http_proxy::OutboundSettings {
-            servers, headers, ..
-        }) => {
-            if !headers.is_empty() {
-                lines.push(format!("{name}.settings.headers: there is no word for it"));
-            }
-            ("http", &servers[..])
-        }
+        OutboundSettings::Http(settings) => ("http", &settings.servers[..]),
         OutboundSettings::Relay(settings) => ("relay", &settings.servers[..]),
         other => {
             return Err(whole(format!(
@@ -116,6 +109,9 @@ fn nodes(outbound: &Outbound, lines: &mut Vec<String>) -> Result<Vec<Node>, Stri
         put(&mut node, "addr", server.to.to_string());
         let mut connector = typed(word);
         auth(&mut connector, &server.accounts).map_err(whole)?;
+        if let OutboundSettings::Http(settings) = &outbound.protocol {
+            put_headers(&mut connector, &settings.headers);
+        }
         if beside {
             keys(&mut connector, &[("relay", "udp".to_owned())]);
         }
