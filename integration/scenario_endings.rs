@@ -356,3 +356,25 @@ async fn the_end_of_a_raw_answer_cuts_nothing_off() {
         }
     }
 }
+
+/// The end of an upload neither: nor does it take the answer with it, where the server is V2Ray's.
+#[tokio::test]
+async fn the_end_of_a_raw_upload_leaves_time_for_the_answer() {
+    let vmess = sealed("zero", Vmess::ws());
+    for server in [Mobula, V2ray445] {
+        let mut stage = Stage::new();
+        let (port, socks) = (free_port(), free_port());
+        let config = vmess.server(server, port);
+        stage.run(server, "server", &config, &[port]).await;
+        let config = vmess.client(Mobula, socks, port);
+        stage.run(Mobula, "client", &config, &[socks]).await;
+        for _ in 0..3 {
+            let (mut application, mut target) = half_closed(socks).await;
+            sleep(Duration::from_millis(300)).await;
+            target.write_all(&traffic::bytes(PIECE)).await.unwrap();
+            drop(target);
+            let end = rest(&mut application).await;
+            assert_eq!(end, (PIECE, Ok(())), "{server:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A link inside a VMess connection, for both roles.
 //!
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
-//! body, so our end is passed down; a server's, where it is the end of both directions, when the client has been silent behind it
+//! body, so our end is passed down; where it is the end of both directions, when the peer has been silent behind it
 //! ([`Untold`]). A server's is passed down always: sing-box does not heed the
 //! empty chunk and waits for the end of the link, and V2Ray, which heeds it, reads no further.
 //!
@@ -48,7 +48,7 @@ pub(super) struct VmessStream<S> {
     told: bool,
     /// The client: our end mark is out, and may have to be passed down. The server: the client seems to have gone.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The server: its end, of which a raw body says nothing, has yet to be passed down.
+    /// Our end, of which a raw body says nothing, has yet to be passed down.
     untold: Option<Untold>,
 }
 
@@ -157,12 +157,13 @@ impl<S: Io> VmessStream<S> {
         }
     }
 
-    /// Whether our end, passed down, would be that of both directions for a client, which then may drop what it has not handed on.
-    /// Ours reads all that came before.
+    /// Whether our end, passed down, would be that of both directions for the peer: V2Ray's client may drop what it has not handed on
+    /// then, and its server the answer. Ours know an end from the other.
     fn ends_both(&self) -> bool {
         let is_open = !self.reader.has_ended() && !self.inner.half_closes();
-        let is_server = self.role == Role::Server && self.reader.peer() != Peer::Mobula;
-        self.writer.is_raw() && is_open && is_server
+        let known = self.server.as_ref().and_then(|server| server.get());
+        let is_ours = [Some(self.reader.peer()), known].contains(&Some(Peer::Mobula));
+        self.writer.is_raw() && is_open && !is_ours
     }
 
     /// Passes our end down when the peer has been silent for long enough.
