@@ -449,41 +449,41 @@ async fn frame(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
 #[tokio::test]
 async fn a_gost_that_only_hangs_up_has_said_all_it_had_to_say() {
     for protocol in ["http", "socks5", "relay", "forward"] {
-        let mut stage = Stage::new();
-        let [server, seen, socks, inner] = [(); 4].map(|()| free_port());
-        no_close_frame_between(seen, server);
-        let (target, local) = match protocol {
-            // What is forwarded is a SOCKS proxy.
-            "forward" => (format!("/127.0.0.1:{inner}"), "tcp"),
-            _ => (String::new(), "socks5"),
+        let seen = free_port();
+        let between = |server| {
+            no_close_frame_between(seen, server);
+            seen
         };
-        let listen = [
-            format!("{protocol}+ws://127.0.0.1:{server}{target}"),
-            format!("socks5://127.0.0.1:{inner}"),
-        ];
-        let args = ["-L", &listen[0], "-L", &listen[1]];
-        stage
-            .start("server", &mut gost(&args), &[server, inner])
-            .await;
-        let local = format!("{local}://127.0.0.1:{socks}");
-        let forward = format!("{protocol}+ws://127.0.0.1:{seen}");
-        let args = ["-L", &local, "-F", &forward];
-        stage.start("client", &mut gost(&args), &[socks]).await;
-        traffic::ready(socks).await;
+        let (_stage, socks) = both_ends_with(&format!("{protocol}+ws"), between).await;
         traffic::target_sends_and_closes(socks).await;
     }
 }
 
 /// A SOCKS proxy whose way leads by `scheme`, both ends mobula.
 async fn both_ends(scheme: &str) -> (Stage, u16) {
+    both_ends_with(scheme, |server| server).await
+}
+
+/// As [`both_ends`], with what stands `between`: the port by which the server is come to.
+async fn both_ends_with(scheme: &str, between: impl FnOnce(u16) -> u16) -> (Stage, u16) {
     let mut stage = Stage::new();
-    let (server, socks) = (free_port(), free_port());
-    let url = format!("{scheme}://127.0.0.1:{server}");
+    let [server, socks, inner] = [(); 3].map(|()| free_port());
+    let (target, local) = match scheme.starts_with("forward") {
+        // What is forwarded is a SOCKS proxy.
+        true => (format!("/127.0.0.1:{inner}"), "tcp"),
+        false => (String::new(), "socks5"),
+    };
+    let listen = [
+        format!("{scheme}://127.0.0.1:{server}{target}"),
+        format!("socks5://127.0.0.1:{inner}"),
+    ];
+    let args = ["-L", &listen[0], "-L", &listen[1]];
     stage
-        .start("server", &mut gost(&["-L", &url]), &[server])
+        .start("server", &mut gost(&args), &[server, inner])
         .await;
-    let local = format!("socks5://127.0.0.1:{socks}");
-    let args = ["-L", &local, "-F", &url];
+    let local = format!("{local}://127.0.0.1:{socks}");
+    let way = format!("{scheme}://127.0.0.1:{}", between(server));
+    let args = ["-L", &local, "-F", &way];
     stage.start("client", &mut gost(&args), &[socks]).await;
     traffic::ready(socks).await;
     (stage, socks)
@@ -513,6 +513,7 @@ async fn the_end_of_an_answer_is_heard_of_at_once() {
         "relay+mws",
         "socks5+mws",
         "http+ws",
+        "forward+ws",
     ] {
         let (_stage, socks) = both_ends(scheme).await;
         let began = Instant::now();
@@ -520,26 +521,6 @@ async fn the_end_of_an_answer_is_heard_of_at_once() {
         let took = began.elapsed();
         assert!(took < Duration::from_millis(900), "{scheme}: {took:?}");
     }
-    // What is forwarded is a SOCKS proxy.
-    let mut stage = Stage::new();
-    let [server, socks, inner] = [(); 3].map(|()| free_port());
-    let listen = [
-        format!("forward+ws://127.0.0.1:{server}/127.0.0.1:{inner}"),
-        format!("socks5://127.0.0.1:{inner}"),
-    ];
-    let args = ["-L", &listen[0], "-L", &listen[1]];
-    stage
-        .start("server", &mut gost(&args), &[server, inner])
-        .await;
-    let local = format!("tcp://127.0.0.1:{socks}");
-    let forward = format!("forward+ws://127.0.0.1:{server}");
-    let args = ["-L", &local, "-F", &forward];
-    stage.start("client", &mut gost(&args), &[socks]).await;
-    traffic::ready(socks).await;
-    let began = Instant::now();
-    traffic::target_sends_and_closes(socks).await;
-    let took = began.elapsed();
-    assert!(took < Duration::from_millis(900), "forward: {took:?}");
 }
 
 /// As gost has it: inside the connection, whatever carries that.

@@ -110,14 +110,14 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         has_waited
     }
 
-    /// All that waited for the link is on its way, if anything has; `woken` gets those who may use the room.
+    /// All that waited for the link is on its way, if `any` did; `woken` gets those who may use the room.
     pub(crate) fn make_room<W: AsMut<Share>>(
         &mut self,
-        has_waited: bool,
+        any: bool,
         writers: &mut HashMap<K, W>,
         woken: &mut Vec<Waker>,
     ) {
-        if !std::mem::take(&mut self.has_left) && !has_waited {
+        if !std::mem::take(&mut self.has_left) && !any {
             return;
         }
         let first = self.waiting.front().and_then(|id| writers.get_mut(id));
