@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::peers::{free_port, listen};
@@ -30,10 +31,10 @@ where
     port
 }
 
-/// The port at which a client of the tunnel's publishes the service at `local`.
-async fn published(tunnel: &mut Tunnel, local: u16) -> u16 {
+/// The port at which a client of the tunnel's publishes the service of that kind at `local`.
+async fn published(tunnel: &mut Tunnel, kind: &str, local: u16) -> u16 {
     let port = free_port();
-    let file = tunnel.client_file("", &proxy("service", "tcp", port, local, ""));
+    let file = tunnel.client_file("", &proxy("service", kind, port, local, ""));
     tunnel.run_client("client", &file, &[]).await;
     let said = format!("published on 127.0.0.1:{port}");
     tunnel.stage.until_file_has("client.log", &said).await;
@@ -48,7 +49,7 @@ async fn visitor(port: u16) -> TcpStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_visitors_are_there_at_once() {
     let mut tunnel = Tunnel::start("").await;
-    let port = published(&mut tunnel, traffic::echo().await.port()).await;
+    let port = published(&mut tunnel, "tcp", traffic::echo().await.port()).await;
     let mut visitors = Vec::new();
     for _ in 0..1000 {
         visitors.push(visitor(port).await);
@@ -64,7 +65,7 @@ async fn a_thousand_visitors_are_there_at_once() {
 async fn a_service_that_ends_is_at_its_end_for_the_visitor_as_well() {
     let mut tunnel = Tunnel::start("").await;
     let finger = service(|mut stream| async move { stream.write_all(b"goodbye").await });
-    let port = published(&mut tunnel, finger).await;
+    let port = published(&mut tunnel, "tcp", finger).await;
     let mut visitor = visitor(port).await;
     let mut heard = String::new();
     let reading = timeout(LIMIT, visitor.read_to_string(&mut heard)).await;
@@ -76,7 +77,7 @@ async fn a_service_that_ends_is_at_its_end_for_the_visitor_as_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_visitors_are_let_in_than_the_server_wants() {
     let mut tunnel = Tunnel::start("max_visitors = 2").await;
-    let port = published(&mut tunnel, traffic::echo().await.port()).await;
+    let port = published(&mut tunnel, "tcp", traffic::echo().await.port()).await;
     let mut there = Vec::new();
     for _ in 0..2 {
         let mut visitor = visitor(port).await;
@@ -98,7 +99,7 @@ async fn no_more_visitors_are_let_in_than_the_server_wants() {
 async fn visitors_who_take_nothing_hold_up_no_others() {
     let mut tunnel = Tunnel::start("").await;
     let files = service(|mut stream| async move { stream.write_all(&vec![7; SENT]).await });
-    let port = published(&mut tunnel, files).await;
+    let port = published(&mut tunnel, "tcp", files).await;
     let mut idle = Vec::new();
     for _ in 0..8 {
         idle.push(visitor(port).await);
@@ -130,7 +131,7 @@ async fn a_visitor_that_ends_its_direction_has_its_answer() {
         stream.read_to_end(&mut rest).await?;
         Ok(())
     });
-    let port = published(&mut tunnel, slow).await;
+    let port = published(&mut tunnel, "tcp", slow).await;
     let mut visitor = visitor(port).await;
     visitor.write_all(b"question").await.expect("a socket");
     visitor.shutdown().await.expect("a socket");
@@ -138,4 +139,46 @@ async fn a_visitor_that_ends_its_direction_has_its_answer() {
     let reading = timeout(LIMIT, visitor.read_exact(&mut heard)).await;
     reading.expect("an answer in time").expect("an answer");
     assert_eq!(&heard, b"an answer");
+}
+
+/// A closed tab, or a wire that broke: what a web service does for somebody who has gone is not held for a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_service_hears_of_a_visitor_who_has_gone_while_he_was_to_wait() {
+    let mut tunnel = Tunnel::start("").await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let slow = service(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await?;
+            if head[..read].starts_with(b"GET /stream ") {
+                let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmore\r\n";
+                stream.write_all(begun).await?;
+            }
+            let _ = tell.send("asked");
+            let _ = stream.read(&mut head).await;
+            let _ = tell.send("left");
+            Ok(())
+        }
+    });
+    let port = published(&mut tunnel, "http/1.1", slow).await;
+    for path in ["/report", "/stream"] {
+        for is_reset in [true, false] {
+            let mut visitor = visitor(port).await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let asked = visitor.write_all(request.as_bytes()).await;
+            asked.expect("a socket");
+            let hears = timeout(LIMIT, told.recv()).await;
+            assert_eq!(hears.expect("it is asked"), Some("asked"));
+            if is_reset {
+                socket2::SockRef::from(&visitor)
+                    .set_linger(Some(Duration::ZERO))
+                    .expect("a socket");
+            }
+            drop(visitor);
+            let hears = timeout(LIMIT, told.recv()).await;
+            let told = hears.unwrap_or_else(|_| panic!("{path}, reset: {is_reset}"));
+            assert_eq!(told, Some("left"));
+        }
+    }
 }

@@ -7,10 +7,12 @@ use thiserror::Error;
 
 use super::reason;
 
-/// Nobody answers where `fallbacks` lead, or at a service that is published.
+/// No answer comes from where `fallbacks` lead, or from a service that is published.
 #[derive(Debug, Error)]
-#[error("nobody answers at the {what} {to}: {}", reason(.source))]
+#[error("{lack} the {what} {to}: {}", reason(.source))]
 pub struct FallbackError {
+    /// How far it was.
+    pub lack: Lack,
     /// Which of the two.
     pub what: Behind,
     /// `dest`.
@@ -18,6 +20,24 @@ pub struct FallbackError {
     /// What the last attempt met.
     #[source]
     pub source: io::Error,
+}
+
+/// What there was none of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A connection.
+    Connection,
+    /// An answer by HTTP, over one.
+    Answer,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "nobody answers at",
+            Self::Answer => "no answer by HTTP comes from",
+        })
+    }
 }
 
 /// What somebody has put there.

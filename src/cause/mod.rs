@@ -35,7 +35,7 @@ pub use acme::{AcmeError, Challenge};
 pub use answer::{AnswerError, Credentials, TargetRefused, is_about_target, is_of_target};
 pub use browser::BrowserError;
 pub use dial::{DialError, Stage, TcpError, reason};
-pub use fallback::{Behind, FallbackError};
+pub use fallback::{Behind, FallbackError, Lack};
 pub use fault::Fault;
 pub use link::LinkError;
 pub use protocol::{

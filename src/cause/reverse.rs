@@ -52,8 +52,10 @@ pub enum ReverseError {
         tag: String,
     },
     /// A relay server did not open a port in time.
-    #[error("the server has not opened the port within {} s", .after.as_secs())]
+    #[error("the server has not opened the port within {} s (`{tag}`)", .after.as_secs())]
     Slow {
+        /// The outbound that leads to it.
+        tag: String,
         /// So long.
         after: Duration,
     },

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::Dispatcher;
-use crate::cause::{Behind, FallbackError};
+use crate::cause::{Behind, FallbackError, Lack};
 use crate::io::{self as links, Link, ended};
 use crate::log;
 use crate::relay::{Allowance, Relay};
@@ -54,8 +54,12 @@ impl Dispatcher {
             Ok(behind) => behind,
             Err(source) => {
                 let to = to.to_string();
-                let what = Behind::Fallback;
-                let error = FallbackError { what, to, source };
+                let error = FallbackError {
+                    lack: Lack::Connection,
+                    what: Behind::Fallback,
+                    to,
+                    source,
+                };
                 let text = format!("{}: {error}", stranger.inbound);
                 log::repeated_cause(&text, &text, Some(error.code()));
                 return link.close().await;

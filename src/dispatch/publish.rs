@@ -25,10 +25,13 @@ use crate::reverse::{PublishSettings, PublishTarget, WebTarget};
 use crate::seam::{Accepted, Arrival, FallbackTarget};
 use crate::session::{Entry, Owner, Source};
 use crate::smux::{self, KeepAlive};
-use crate::transport::site::{self, Site, UpstreamSettings};
+use crate::transport::site::{self, Patience, Site, UpstreamSettings};
 
 /// For a connection and its request, so that one that began while the wire was cut does not go on for long.
 const OPEN_LIMIT: Duration = Duration::from_secs(6);
+
+/// The same as long as there is one that was not tried yet, so that whoever is behind one that says nothing is there within five seconds.
+const TRY_LIMIT: Duration = Duration::from_secs(4);
 
 /// Between two attempts; each failure doubles it.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -77,7 +80,13 @@ impl Dispatcher {
                     trusted: Trusted::Listed(Vec::new()),
                     ..Forwarded::default()
                 };
-                Some(Arc::new(Site::new(all, nobody)))
+                // Visitors have the time that those of any other port have.
+                let limits = self.policy.now().level(0).limits;
+                let patience = Patience {
+                    silence: limits.idle.into(),
+                    carried: limits,
+                };
+                Some(Arc::new(Site::new(all, nobody).patient(patience)))
             }
         };
         let publisher = Arc::new(Publisher {
@@ -91,17 +100,18 @@ impl Dispatcher {
 
 impl Publisher {
     async fn run(self: Arc<Self>) {
-        let (mut pause, mut turn) = (PAUSE, 0);
+        let (mut pause, mut turn, mut failures) = (PAUSE, 0, 0);
         loop {
-            let opened = timeout(OPEN_LIMIT, self.open(turn)).await;
-            let opened =
-                opened.unwrap_or_else(|_| Err(ReverseError::Slow { after: OPEN_LIMIT }.into()));
-            let (what, error) = match opened {
+            let limit = match failures + 1 < self.settings.outbounds.len() {
+                true => TRY_LIMIT,
+                false => OPEN_LIMIT,
+            };
+            let (what, error) = match self.open_within(limit, turn).await {
                 Ok((link, at)) => {
                     for (name, to) in self.settings.ends() {
                         info!(target: NOTICE, "{name}: published on {at} → {to}");
                     }
-                    pause = PAUSE;
+                    (pause, failures) = (PAUSE, 0);
                     let error = self.serve(link).await.err();
                     let gone = || io::Error::from(ReverseError::ServerGone);
                     ("is published no more", error.unwrap_or_else(gone))
@@ -115,7 +125,7 @@ impl Publisher {
             match AnswerError::of(&error) {
                 Some(_) => sleep(REFUSED_PAUSE).await,
                 None => {
-                    turn += 1;
+                    (turn, failures) = (turn + 1, failures + 1);
                     sleep(pause).await;
                     pause = MAX_PAUSE.min(pause * 2);
                 }
@@ -123,11 +133,19 @@ impl Publisher {
         }
     }
 
-    /// The link by which visitors come, and where the port is.
-    async fn open(&self, turn: usize) -> io::Result<(Link, Destination)> {
-        let (dispatcher, settings) = (&self.dispatcher, &self.settings);
-        let tags = &settings.outbounds;
+    /// The link by which visitors come, and where the port is, by the outbound whose turn it is.
+    async fn open_within(&self, limit: Duration, turn: usize) -> io::Result<(Link, Destination)> {
+        let tags = &self.settings.outbounds;
         let tag = tags.get(turn % tags.len().max(1)).map_or("", |tag| tag);
+        let opened = timeout(limit, self.open(tag, limit)).await;
+        opened.unwrap_or_else(|_| {
+            let (tag, after) = (tag.to_owned(), limit);
+            Err(ReverseError::Slow { tag, after }.into())
+        })
+    }
+
+    async fn open(&self, tag: &str, limit: Duration) -> io::Result<(Link, Destination)> {
+        let (dispatcher, settings) = (&self.dispatcher, &self.settings);
         let none = || ReverseError::NoOutbound {
             tag: tag.to_owned(),
         };
@@ -137,7 +155,7 @@ impl Publisher {
         };
         let hop = next_hop(proxy)?;
         let (link, _) = dispatcher.dial_server(&outbound, &hop).await?;
-        let opening = hop.open_port(link, &settings.listen, settings.network, OPEN_LIMIT);
+        let opening = hop.open_port(link, &settings.listen, settings.network, limit);
         opening.await
     }
 

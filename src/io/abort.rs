@@ -85,17 +85,19 @@ pub enum Presence {
     Gone,
 }
 
-/// Whether a peer by TCP is still there.
-pub fn presence(io: &(impl Io + ?Sized)) -> Presence {
-    // Of `include/net/tcp_states.h`.
-    const CLOSE: u8 = 7;
-    const CLOSE_WAIT: u8 = 8;
-    let info = io.socket().filter(|_| *HAS_INFO);
-    let info = info.and_then(|socket| getsockopt(socket, TcpInfo).ok());
-    match info.map(|info| info[0].to_ne_bytes()[0]) {
-        Some(CLOSE) => Presence::Gone,
-        Some(CLOSE_WAIT) => Presence::Done,
-        _ => Presence::Here,
+impl Presence {
+    /// Whether a peer by TCP is still there; without a socket it is taken to be.
+    pub fn at(socket: Option<&TcpStream>) -> Self {
+        // Of `include/net/tcp_states.h`.
+        const CLOSE: u8 = 7;
+        const CLOSE_WAIT: u8 = 8;
+        let info = socket.filter(|_| *HAS_INFO);
+        let info = info.and_then(|socket| getsockopt(socket, TcpInfo).ok());
+        match info.map(|info| info[0].to_ne_bytes()[0]) {
+            Some(CLOSE) => Self::Gone,
+            Some(CLOSE_WAIT) => Self::Done,
+            _ => Self::Here,
+        }
     }
 }
 

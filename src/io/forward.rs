@@ -80,6 +80,11 @@ macro_rules! forward {
             self.$inner.socket()
         }
     };
+    (@ $inner:ident presence) => {
+        fn presence(&self) -> $crate::io::Presence {
+            self.$inner.presence()
+        }
+    };
     (@ $inner:ident source) => {
         fn source(&self) -> Option<&tokio::net::TcpStream> {
             self.$inner.source()

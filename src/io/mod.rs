@@ -37,7 +37,7 @@ mod task;
 pub(crate) mod turns;
 mod unsent;
 
-pub use abort::{Presence, begun, presence};
+pub use abort::{Presence, begun};
 pub use backlog::Backlog;
 pub use closing::{CloseReason, Closing, Holder};
 pub use counted::{Counted, Udp};
@@ -138,6 +138,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// The socket beneath all layers, for who wants to know of the connection alone.
     fn socket(&self) -> Option<&TcpStream> {
         self.tcp()
+    }
+
+    /// Whether the peer is still there, as far as that is known without reading.
+    fn presence(&self) -> Presence {
+        Presence::at(self.socket())
     }
 
     /// The socket of which the next reads of this link would be, byte for byte. Who takes them from there says so with
@@ -437,6 +442,13 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => Some(io),
             Self::Other(io) => io.socket(),
+        }
+    }
+
+    fn presence(&self) -> Presence {
+        match self {
+            Self::Tcp(io) => io.presence(),
+            Self::Other(io) => io.presence(),
         }
     }
 

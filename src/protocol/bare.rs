@@ -380,7 +380,7 @@ impl<A: Answer> Io for BareStream<A> {
         self.inner.sink().filter(|_| self.header.is_empty())
     }
 
-    forward!(inner: took poll_announce gave);
+    forward!(inner: presence took poll_announce gave);
 }
 
 #[cfg(test)]

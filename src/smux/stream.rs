@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::table::{Handle, Sent};
 use crate::copy;
-use crate::io::{Goodbye, Io, Sink};
+use crate::io::{Goodbye, Io, Presence, Sink};
 
 /// How long a write waits behind the peer's end, once all is read that came before it: by then whoever reads has heard of it, and
 /// nothing is lost when the write fails. V2Ray's default `uplinkOnly`.
@@ -134,6 +134,11 @@ impl Io for SmuxStream {
 
     fn say_end(&mut self) {
         self.handle.end_writing();
+    }
+
+    /// Whoever has ended both directions hears nothing any more.
+    fn presence(&self) -> Presence {
+        self.handle.presence()
     }
 
     /// FIN does.

@@ -375,7 +375,7 @@ pub(super) async fn visit_by_http2(
     guest: Arc<site::Guest>,
 ) -> Result<Arrivals, AcceptError> {
     let link = Prefixed::link(read.freeze(), arrival.link);
-    arrival.link = Link::foreign(site::Patient::new(link));
+    arrival.link = Link::foreign(site::Patient::new(link, guest.silence()));
     let nothing = http2::Inbound::new(http2::NoTunnel::default());
     nothing.accept(arrival, tell, Some(guest)).await
 }

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde_json::{Map, Value as Json};
 
 use super::Problems;
-use crate::dialect::tree::{Node, Value};
+use crate::dialect::tree::{At, Node, Value};
 use crate::matching::{Domains, Networks, Pattern, parse_network};
 use crate::routing::Conditions;
 
@@ -78,7 +78,16 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
             .split(',')
             .map(str::trim)
             .filter(|text| !text.is_empty());
-        patterns.extend(texts.map(|text| (text.to_owned(), item.clone())));
+        for text in texts {
+            match is_of_file(&item.at) && is_word(text) {
+                // A list that keeps somebody out must not be lost by a slip of the pen.
+                true => problems.error(
+                    &item.at,
+                    &format!("there is no bypass `{}`", text.escape_debug()),
+                ),
+                false => patterns.push((text.to_owned(), item.clone())),
+            }
+        }
     }
     if node.value == Value::Null {
         return None;
@@ -129,6 +138,18 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
         matches,
         is_whitelist,
     })
+}
+
+/// In a file of gost's a bypass is called by its name alone.
+fn is_of_file(at: &At) -> bool {
+    !["-L ", "-F "]
+        .iter()
+        .any(|option| at.source.starts_with(option))
+}
+
+/// What would be a name without a dot, of which there are hardly any.
+fn is_word(text: &str) -> bool {
+    matches!(pattern(text), Some(Found::Name(Pattern::Full(name))) if !name.contains('.'))
 }
 
 /// What one pattern is about.

@@ -77,6 +77,10 @@ pub(super) fn outbound(
         .and_then(|part| account(part, problems))
         .into_iter()
         .collect();
+    if !accounts.is_empty() {
+        // What gost makes the account of it prints as well.
+        of_connector.silent(&["auth"]);
+    }
     let servers = |to| {
         vec![ServerSettings {
             to,

@@ -54,30 +54,39 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
     let proxies = proxies.and_then(|proxies| proxies::read(&proxies));
     let (transports, paths, tls, proxy) = (transports?, paths?, tls?, proxy?);
     let account = account(key?);
-    let servers = servers?.into_iter().map(|to| ServerSettings {
-        to,
-        accounts: vec![account.clone()],
-    });
-    let relay = OutboundSettings::Relay(relay::OutboundSettings {
-        servers: servers.collect(),
-        ..relay::OutboundSettings::default()
-    });
+    let servers = servers?;
     let mut outbounds = vec![outbound("direct", OutboundSettings::Freedom(direct()))];
-    let mut tags: Vec<Arc<str>> = Vec::new();
-    let mut add = |tag: String, security, carrier| {
-        tags.push(tag.as_str().into());
-        outbounds.push(Outbound {
-            transport: ClientSettings {
-                security,
-                carrier,
-                ..ClientSettings::default()
-            },
-            through: proxy.as_ref().map(|_| Through {
-                at: Place::default(),
-                tag: PROXY.into(),
-            }),
-            ..outbound(&tag, relay.clone())
+    // Of each way, one for each server.
+    let mut ways: Vec<Vec<Arc<str>>> = Vec::new();
+    let mut add = |way: String, security: Option<tls::ClientSettings>, carrier: ClientCarrier| {
+        let tags = servers.iter().map(|to| {
+            let tag = match servers.len() {
+                1 => way.clone(),
+                _ => format!("{way} of {to}"),
+            };
+            let server = ServerSettings {
+                to: to.clone(),
+                accounts: vec![account.clone()],
+            };
+            let relay = relay::OutboundSettings {
+                servers: vec![server],
+                ..relay::OutboundSettings::default()
+            };
+            outbounds.push(Outbound {
+                transport: ClientSettings {
+                    security: security.clone(),
+                    carrier: carrier.clone(),
+                    ..ClientSettings::default()
+                },
+                through: proxy.as_ref().map(|_| Through {
+                    at: Place::default(),
+                    tag: PROXY.into(),
+                }),
+                ..outbound(&tag, OutboundSettings::Relay(relay))
+            });
+            tag.into()
         });
+        ways.push(tags.collect());
     };
     for transport in transports {
         let (name, security) = match transport {
@@ -99,8 +108,9 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
             add(format!("{name} at {path}"), security.clone(), carrier);
         }
     }
-    let publish = proxies?.into_iter().map(|proxy| reverse::PublishSettings {
-        outbounds: tags.clone(),
+    let publish = proxies?.into_iter().enumerate();
+    let publish = publish.map(|(i, proxy)| reverse::PublishSettings {
+        outbounds: in_turn(&ways, i),
         ..proxy
     });
     let publish = publish.collect();
@@ -113,6 +123,16 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
         },
         ..Config::default()
     })
+}
+
+/// All servers by the first way, then by the next: a server that says nothing holds up none of the others. Each proxy begins with
+/// another server.
+fn in_turn(ways: &[Vec<Arc<str>>], begin: usize) -> Vec<Arc<str>> {
+    let all = ways.iter().flat_map(|servers| {
+        let from = begin % servers.len().max(1);
+        servers[from..].iter().chain(&servers[..from])
+    });
+    all.cloned().collect()
 }
 
 fn direct() -> freedom::OutboundSettings {

@@ -81,6 +81,41 @@ fn a_client_publishes_by_relay_over_one_websocket() {
     assert!(!format!("{config:?}").contains("secret"), "no key is shown");
 }
 
+/// A server that says nothing would hold up the others by each of its ways.
+#[test]
+fn all_servers_have_their_turn_before_another_way_has() {
+    let text = CLIENT.replace(
+        "server_addr = \"your-server.com\"",
+        "server_addr = [\"a.example\", \"b.example:8443\"]\nfallback = [\"wss\", \"tls\"]",
+    );
+    let loaded = client(&text);
+    assert_eq!(lines(&loaded.errors), [""; 0]);
+    let publish = loaded.config.unwrap().reverse.publish;
+    let turns = |i: usize| publish[i].outbounds.iter().map(|tag| &**tag);
+    let servers = |i| {
+        turns(i)
+            .map(|tag| tag.rsplit_once(' ').unwrap().1)
+            .collect::<Vec<_>>()
+    };
+    let (a, b) = ("a.example:443", "b.example:8443");
+    assert_eq!(servers(0), [a, b, a, b, a, b]);
+    assert_eq!(servers(1), [b, a, b, a, b, a]);
+    let ways: Vec<&str> = turns(0)
+        .map(|tag| tag.split(" of ").next().unwrap())
+        .collect();
+    assert_eq!(
+        ways,
+        [
+            "wss at /",
+            "wss at /",
+            "wss at /ws",
+            "wss at /ws",
+            "tls",
+            "tls"
+        ]
+    );
+}
+
 #[test]
 fn a_server_opens_ports_and_leads_nowhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +224,19 @@ fn ports_are_shared_by_hosts_alone() {
     assert_eq!(ends[0], ("a", "127.0.0.1:1 (for a.example)".to_owned()));
     assert_eq!(ends.len(), 3);
     let names: Vec<&str> = config.outbounds.iter().map(|o| &*o.name).collect();
-    assert_eq!(names, ["direct", "wss at /", "wss at /ws", "tls", "proxy"]);
+    assert_eq!(
+        names,
+        [
+            "direct",
+            "wss at / of a:443",
+            "wss at / of b:8443",
+            "wss at /ws of a:443",
+            "wss at /ws of b:8443",
+            "tls of a:443",
+            "tls of b:8443",
+            "proxy"
+        ]
+    );
     for (proxies, end) in [
         (
             web("a", "\"x\"") + &web("b", "\"x\""),

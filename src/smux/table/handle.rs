@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use super::{State, Table, set};
-use crate::io::Pipes;
 use crate::io::splice::Spliced;
+use crate::io::{Pipes, Presence};
 use crate::smux::codec::{self, Command};
 
 /// Our end of a stream, which is over when it is dropped.
@@ -145,6 +145,19 @@ impl Handle {
     /// Whether the peer knows of ends of one direction.
     pub(crate) fn half_closes(&self) -> bool {
         self.table.with(|state| state.peer_half_closes)
+    }
+
+    /// What is known of the peer without reading.
+    pub(crate) fn presence(&self) -> Presence {
+        self.table.with(|state| match state.streams.get(&self.id) {
+            Some(stream) if !stream.peer_ended && state.over.is_none() => {
+                match stream.peer_wrote_all {
+                    true => Presence::Done,
+                    false => Presence::Here,
+                }
+            }
+            _ => Presence::Gone,
+        })
     }
 
     /// Whether the peer writes no more to the stream.

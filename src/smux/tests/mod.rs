@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::codec::{Command, Event, FrameError, frame, update};
 use super::*;
-use crate::io::{Io, low_water, scratch};
+use crate::io::{Io, Presence, low_water, scratch};
 use crate::testing::tcp_pair;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -247,6 +247,7 @@ async fn an_end_is_that_of_both_directions() {
     crate::io::spawn(carried);
     let mut link = opener.open().unwrap();
     link.write_all(b"request").await.unwrap();
+    assert_eq!(link.presence(), Presence::Here);
     for frame in [
         frame(Version::One, Command::Data(12), 3).as_slice(),
         b"all there is",
@@ -254,8 +255,9 @@ async fn an_end_is_that_of_both_directions() {
     ] {
         far.write_all(frame).await.unwrap();
     }
-    let (mut reading, mut writing) = tokio::io::split(link);
     sleep(Duration::from_millis(10)).await;
+    assert_eq!(link.presence(), Presence::Gone);
+    let (mut reading, mut writing) = tokio::io::split(link);
     // Not before whoever reads has heard of the end, however late he comes.
     let slow = async {
         sleep(Duration::from_secs(5)).await;
@@ -294,6 +296,7 @@ async fn an_end_of_one_direction_leaves_the_other_open_where_the_peer_knows_it()
             let mut got = Vec::new();
             peer.read_to_end(&mut got).await.unwrap();
             assert_eq!(got, b"request");
+            assert_eq!(peer.presence(), Presence::Done);
             // More than the first window.
             let answer = vec![round; 3 << 18];
             let written = async {
@@ -304,7 +307,13 @@ async fn an_end_of_one_direction_leaves_the_other_open_where_the_peer_knows_it()
             let (read, ()) = tokio::join!(link.read_to_end(&mut got), written);
             read.unwrap();
             assert_eq!(got, answer);
-            drop((link, peer));
+            drop(link);
+            let mut end = [0];
+            while peer.presence() != Presence::Gone {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(peer.read(&mut end).await.unwrap(), 0);
+            drop(peer);
             assert_eq!(opener.streams(), 0);
         }
     }

@@ -219,7 +219,7 @@ impl Io for Headed {
         Pin::new(&mut self.get_mut().link).poll_write_in_place(cx, buf)
     }
 
-    forward!(link: half_closes cork set_close_reason goodbye tcp);
+    forward!(link: half_closes cork set_close_reason goodbye tcp presence);
 
     fn set_low_water(&mut self, bytes: usize) {
         if matches!(self.reading, Reading::Open) {

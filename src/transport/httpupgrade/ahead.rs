@@ -168,7 +168,7 @@ impl AsyncWrite for Ahead {
 }
 
 impl Io for Ahead {
-    forward!(link: poll_close poll_end end_cuts_off say_end holds_up_others half_closes cork set_close_reason goodbye tcp);
+    forward!(link: poll_close poll_end end_cuts_off say_end holds_up_others half_closes cork set_close_reason goodbye tcp presence);
 
     fn poll_write_in_place(
         self: Pin<&mut Self>,

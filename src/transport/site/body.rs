@@ -6,14 +6,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
-
-use super::SILENCE;
 
 /// The body of a request or an answer.
 pub(in crate::transport) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -29,10 +28,11 @@ pub(super) fn keeping(body: Body, kept: impl Send + 'static) -> Body {
     body.map_err(keeping).boxed_unsync()
 }
 
-/// A body that must not be silent for longer than [`SILENCE`].
+/// A body that must not be silent for longer than so.
 pub(super) struct Timed<B> {
     body: B,
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
     pulse: Pulse,
 }
 
@@ -75,15 +75,16 @@ impl Pulse {
 }
 
 impl<B> Timed<B> {
-    pub(super) fn new(body: B) -> Self {
-        Self::beating(body, Pulse::new())
+    pub(super) fn new(body: B, silence: Duration) -> Self {
+        Self::beating(body, silence, Pulse::new())
     }
 
     /// What comes of it is felt in `pulse`.
-    pub(super) fn beating(body: B, pulse: Pulse) -> Self {
+    pub(super) fn beating(body: B, silence: Duration, pulse: Pulse) -> Self {
         Self {
             body,
-            silence: None,
+            silence,
+            waiting: None,
             pulse,
         }
     }
@@ -102,15 +103,16 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            this.silence = None;
+            this.waiting = None;
             this.pulse.beat();
             if frame.is_none() || this.body.is_end_stream() {
                 this.pulse.end();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
-        silence.as_mut().poll(cx).map(|()| {
+        let silence = this.silence;
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(silence)));
+        waiting.as_mut().poll(cx).map(|()| {
             let slow: io::Error = io::ErrorKind::TimedOut.into();
             Some(Err(slow.into()))
         })

@@ -26,6 +26,7 @@ use super::{Body, Guest, Patient, empty};
 use crate::http::client::reason;
 use crate::http::visit::{Handed, Neighbour};
 use crate::io::{Link, Prefixed, linger};
+use crate::policy::Limits;
 use crate::relay::{Allowance, Relay};
 
 /// For the head of a request, and for the silence before it: as nginx keeps connections.
@@ -69,7 +70,7 @@ impl Guest {
         let service = service_fn(|request| self.respond(request, is_tunnel, &taken));
         // An answer may have no other end than the connection's.
         link.begun();
-        let io = Patient::new(Prefixed::link(read, link));
+        let io = Patient::new(Prefixed::link(read, link), self.silence());
         let watch = io.watch();
         let mut connection = Builder::new()
             .timer(TokioTimer::new())
@@ -114,7 +115,8 @@ impl Guest {
                 });
             }
             (Ok(()), Some(Next::Carry(Some(upstream), _lasting))) => {
-                carry(link, read, upstream).await;
+                let limits = self.site.patience.carried;
+                carry(link, read, upstream, limits).await;
             }
             (Ok(()), _) => {
                 link.finished();
@@ -148,7 +150,7 @@ impl Guest {
             set(Next::Tunnel(Box::new(head)));
             return Box::pin(pending());
         }
-        let request = head.map(|()| Timed::new(body).boxed_unsync());
+        let request = head.map(|()| Timed::new(body, self.silence()).boxed_unsync());
         Box::pin(async move {
             let mut response = self.answer(request).await;
             if let Some(carried) = response.extensions_mut().remove::<Carried>() {
@@ -174,8 +176,12 @@ fn is_handed(taken: &Taken) -> bool {
 }
 
 /// Joins a visitor with the upstream.
-async fn carry(visitor: Link, read: Bytes, upstream: Link) {
-    let mut relay = Relay::new(visitor, upstream, read.to_vec(), Allowance::default());
+async fn carry(visitor: Link, read: Bytes, upstream: Link, limits: Limits) {
+    let allowance = Allowance {
+        limits,
+        ..Allowance::default()
+    };
+    let mut relay = Relay::new(visitor, upstream, read.to_vec(), allowance);
     let over = (&mut relay).await;
     debug!(
         up = over.up,

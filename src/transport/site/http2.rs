@@ -16,7 +16,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{sleep, timeout};
 
 use super::body::Timed;
-use super::{Body, Guest, SILENCE};
+use super::{Body, Guest};
 use crate::transport::http2::stream::Counted;
 
 /// Answers a request; until then it counts as one of its connection's streams.
@@ -28,10 +28,11 @@ pub(in crate::transport) async fn answer(
 ) {
     let is_head = request.method() == Method::HEAD;
     let len = len(request.headers());
+    let silence = guest.silence();
     let request = request.map(|stream| {
         let stream = Some(stream);
         let body = Received { stream, len };
-        Timed::new(body).boxed_unsync()
+        Timed::new(body, silence).boxed_unsync()
     });
     let response = tokio::select! {
         response = guest.answer(request) => response,
@@ -45,13 +46,17 @@ pub(in crate::transport) async fn answer(
     let Ok(mut send) = respond.send_response(head, is_whole) else {
         return;
     };
-    if !is_whole && let Err(reason) = pass(body, &mut send).await {
+    if !is_whole && let Err(reason) = pass(body, &mut send, silence).await {
         send.send_reset(reason);
     }
 }
 
 /// Sends a body as fast as the visitor takes it.
-async fn pass(mut body: Body, send: &mut SendStream<Bytes>) -> Result<(), Reason> {
+async fn pass(
+    mut body: Body,
+    send: &mut SendStream<Bytes>,
+    silence: Duration,
+) -> Result<(), Reason> {
     let gone = |_| Reason::CANCEL;
     loop {
         let frame = tokio::select! {
@@ -71,7 +76,7 @@ async fn pass(mut body: Body, send: &mut SendStream<Bytes>) -> Result<(), Reason
         };
         while !data.is_empty() {
             send.reserve_capacity(data.len());
-            let capacity = timeout(SILENCE, poll_fn(|cx| send.poll_capacity(cx))).await;
+            let capacity = timeout(silence, poll_fn(|cx| send.poll_capacity(cx))).await;
             let Ok(Some(Ok(capacity))) = capacity else {
                 return Err(Reason::CANCEL);
             };

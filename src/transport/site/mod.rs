@@ -40,14 +40,30 @@ use crate::cause::Behind;
 use crate::http::head::items;
 use crate::http::visit::Tell;
 use crate::http::{Forwarded, responses};
+use crate::policy::Limits;
 use crate::seam::Arrival;
 use crate::session::Source;
 
 pub(super) use body::Body;
 pub(super) use patient::Patient;
 
-/// How long a visitor, or an upstream, may let the other side wait for the next bytes of a body.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long a visitor and an upstream may let each other wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For an answer, or for the next bytes of a body.
+    pub silence: Duration,
+    /// Once they speak another protocol.
+    pub carried: Limits,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(60),
+            carried: Limits::default(),
+        }
+    }
+}
 
 /// The most of a body that is read for nothing, and for how long.
 const MAX_UNWANTED: usize = 64 * 1024;
@@ -59,6 +75,7 @@ pub struct Site {
     place: Place,
     /// Who may say for whom it comes.
     forwarded: Forwarded,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -97,7 +114,13 @@ impl Site {
                 }
             },
             forwarded,
+            patience: Patience::default(),
         }
+    }
+
+    /// The same with another patience.
+    pub fn patient(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// The visitor whom a connection brings.
@@ -114,6 +137,11 @@ impl Site {
 }
 
 impl Guest {
+    /// How long a visitor may let an answer wait.
+    pub(super) fn silence(&self) -> Duration {
+        self.site.patience.silence
+    }
+
     /// The answer to a request, whatever it asks for. As long as it lasts it has a place among those of its source.
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let visitor = self.named(request.headers()).unwrap_or(self.peer);

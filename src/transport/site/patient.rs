@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::SILENCE;
-use crate::io::{Link, Presence, presence};
+use crate::io::{Io, Link, Presence};
 
-/// A link whose peer has [`SILENCE`] to take the next bytes.
+/// A link whose peer has so long to take the next bytes.
 pub(in crate::transport) struct Patient {
     link: Link,
+    silence: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     watch: Arc<Watch>,
     /// Since when the peer says nothing more.
@@ -46,9 +46,10 @@ impl Watch {
 }
 
 impl Patient {
-    pub(in crate::transport) fn new(link: Link) -> Self {
+    pub(in crate::transport) fn new(link: Link, silence: Duration) -> Self {
         Self {
             link,
+            silence,
             waiting: None,
             watch: Arc::new(Watch {
                 flushed: AtomicBool::new(true),
@@ -67,7 +68,7 @@ impl Patient {
         if !self.watch.look.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
-        let is_gone = match presence(&self.link) {
+        let is_gone = match self.link.presence() {
             Presence::Here => false,
             Presence::Done => self.done.get_or_insert_with(Instant::now).elapsed() >= FAREWELL,
             Presence::Gone => true,
@@ -97,7 +98,8 @@ impl Patient {
             self.waiting = None;
             return Poll::Ready(done);
         }
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
+        let silence = self.silence;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(silence)));
         let up = waiting.as_mut().poll(cx);
         up.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }

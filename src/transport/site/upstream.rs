@@ -19,8 +19,8 @@ use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
 use super::body::{Pulse, Timed, keeping};
-use super::{Body, Guest, SILENCE, UpstreamSettings, empty, headers, hear_out, page};
-use crate::cause::{Behind, FallbackError};
+use super::{Body, Guest, UpstreamSettings, empty, headers, hear_out, page};
+use crate::cause::{Behind, FallbackError, Lack};
 use crate::http::client::reason;
 use crate::io::{Link, spawn};
 use crate::log;
@@ -81,21 +81,28 @@ impl Upstream {
             Ok(response) => return response,
             Err(down) => down,
         };
-        let source = match down {
+        let (lack, source) = match down {
             Down::Slow => {
-                debug!(upstream = self.name, "no answer within {SILENCE:?}");
+                debug!(
+                    upstream = self.name,
+                    "no answer within {:?}",
+                    guest.silence()
+                );
                 return page(StatusCode::GATEWAY_TIMEOUT);
             }
             Down::Visitor(text) => {
                 debug!(upstream = self.name, "the request's body: {text}");
                 return page(StatusCode::BAD_REQUEST);
             }
-            Down::Connect(source) => source,
-            Down::Answer(text) => io::Error::other(text),
+            Down::Connect(source) => (Lack::Connection, source),
+            Down::Answer(text) => (Lack::Answer, io::Error::other(text)),
         };
-        let to = self.name.clone();
-        let what = self.what;
-        let error = FallbackError { what, to, source };
+        let error = FallbackError {
+            lack,
+            what: self.what,
+            to: self.name.clone(),
+            source,
+        };
         let text = error.to_string();
         log::repeated_cause(&text, &text, Some(error.code()));
         page(StatusCode::BAD_GATEWAY)
@@ -126,7 +133,7 @@ impl Upstream {
                 debug!("the upstream's connection ended: {}", reason(&e));
             }
         });
-        let response = in_time(sender.send_request(request), &pulse).await?;
+        let response = in_time(sender.send_request(request), guest.silence(), &pulse).await?;
         let response = response.map_err(broken)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, body) = response.into_parts();
@@ -137,7 +144,7 @@ impl Upstream {
                 parts.headers.insert(UPGRADE, what);
             }
             parts.version = Version::HTTP_11;
-            let body = keeping(Timed::new(body).boxed_unsync(), asking);
+            let body = keeping(Timed::new(body, guest.silence()).boxed_unsync(), asking);
             return Ok(Response::from_parts(parts, body));
         }
         match upgrade {
@@ -167,7 +174,7 @@ impl Upstream {
                 pulse.end();
                 empty()
             }
-            false => Timed::beating(body, pulse.clone()).boxed_unsync(),
+            false => Timed::beating(body, guest.silence(), pulse.clone()).boxed_unsync(),
         };
         (Request::from_parts(parts, body), pulse, upgrade)
     }
@@ -221,14 +228,18 @@ impl fmt::Debug for Upstream {
 }
 
 /// Waits for an answer; the time for it begins anew with whatever comes of the request's body.
-async fn in_time<T>(answer: impl Future<Output = T>, pulse: &Pulse) -> Result<T, Down> {
+async fn in_time<T>(
+    answer: impl Future<Output = T>,
+    silence: Duration,
+    pulse: &Pulse,
+) -> Result<T, Down> {
     let mut answer = pin!(answer);
     loop {
-        let until = pulse.last() + SILENCE;
+        let until = pulse.last() + silence;
         tokio::select! {
             answer = &mut answer => return Ok(answer),
             () = sleep_until(until) => {
-                if pulse.last() + SILENCE <= until {
+                if pulse.last() + silence <= until {
                     return Err(Down::Slow);
                 }
             }
@@ -259,11 +270,22 @@ mod tests {
     use tokio::net::UnixListener;
     use tokio::time::Instant;
 
-    use super::super::{Settings, Site, empty};
+    use super::super::{Patience, Settings, Site, empty};
     use super::*;
     use crate::http::Forwarded;
     use crate::http::visit::Tell;
     use crate::seam::FallbackTarget;
+
+    fn guest(site: Site) -> Guest {
+        Guest {
+            site: Arc::new(site),
+            peer: Source::Unix,
+            local: Source::Unix,
+            over_tls: false,
+            tell: Tell::default(),
+            asking: Default::default(),
+        }
+    }
 
     /// One that takes a request and says nothing; over a socket that connects at once, whatever the clock does.
     #[tokio::test(start_paused = true)]
@@ -276,28 +298,48 @@ mod tests {
             proxy_header: None,
             host: None,
         });
-        let guest = Guest {
-            site: Arc::new(Site::new(settings, Forwarded::default())),
-            peer: Source::Unix,
-            local: Source::Unix,
-            over_tls: false,
-            tell: Tell::default(),
-            asking: Default::default(),
-        };
+        let guest = guest(Site::new(settings, Forwarded::default()));
         let request = Request::get("/").header("Host", "a").body(empty()).unwrap();
-        let begin = Instant::now();
+        let (begin, silence) = (Instant::now(), guest.silence());
         let response = guest.answer(request).await;
         assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
         let waited = begin.elapsed();
         assert!(
-            waited >= SILENCE && waited < SILENCE + CONNECT_LIMIT,
+            waited >= silence && waited < silence + CONNECT_LIMIT,
             "{waited:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_may_wait_for_a_day_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("service.sock");
+        let _listener = UnixListener::bind(&at).unwrap();
+        let settings = UpstreamSettings {
+            to: FallbackTarget::Unix(at),
+            proxy_header: None,
+            host: None,
+        };
+        let site = Site::new(
+            Settings::Hosts(vec![(Vec::new(), settings)]),
+            Forwarded::default(),
+        );
+        let day = Duration::from_secs(24 * 60 * 60);
+        let guest = guest(site.patient(Patience {
+            silence: day,
+            ..Patience::default()
+        }));
+        let request = Request::get("/").header("Host", "a").body(empty()).unwrap();
+        let begin = Instant::now();
+        let response = guest.answer(request).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(begin.elapsed() >= day, "{:?}", begin.elapsed());
     }
 
     /// An upload that goes on is no silence.
     #[tokio::test(start_paused = true)]
     async fn what_comes_of_a_request_begins_the_wait_anew() {
+        const SILENCE: Duration = Duration::from_secs(60);
         let pulse = Pulse::new();
         let begin = Instant::now();
         let beats = async {
@@ -307,7 +349,10 @@ mod tests {
             }
             std::future::pending::<()>().await
         };
-        assert!(matches!(in_time(beats, &pulse).await, Err(Down::Slow)));
+        assert!(matches!(
+            in_time(beats, SILENCE, &pulse).await,
+            Err(Down::Slow)
+        ));
         assert_eq!(begin.elapsed(), SILENCE / 2 * 3 + SILENCE);
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use crate::io::{Goodbye, Io, Link};
+use crate::io::{Goodbye, Io, Link, Presence};
 
 /// What rustls makes of a link, with the manners of a proxy: a connection that ends without
 /// close_notify has ended, as Go's peers and CDNs see it (VMess and WebSocket have end marks of their
@@ -84,6 +84,10 @@ impl Io for Stream {
 
     fn socket(&self) -> Option<&TcpStream> {
         self.tls.get_ref().0.socket()
+    }
+
+    fn presence(&self) -> Presence {
+        self.tls.get_ref().0.presence()
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -31,6 +31,30 @@ fn a_bypass_is_a_list_of_rules() {
     assert!(told.contains("behind a hop of several nodes"), "{told}");
 }
 
+/// gost takes it for no bypass at all.
+#[test]
+fn a_file_that_calls_a_bypass_by_another_name_is_wrong() {
+    let with = |bypass: &str| {
+        of_file(&format!(
+            "services:\n- name: s\n  addr: :1\n  bypass: {bypass}\n  handler: {{type: socks5}}\n\
+             bypasses:\n- name: inner\n  matchers: [10.0.0.0/8]\n"
+        ))
+    };
+    for good in ["inner", "10.0.0.0/8", "a.test", "'~*.corp'"] {
+        assert_eq!(errors(&with(good)), [""; 0], "{good}");
+    }
+    for wrong in ["iner", "[inner, iner]", "'10.0.0.0/8, iner'"] {
+        let told = errors(&with(wrong)).join("");
+        assert!(
+            told.contains("there is no bypass `iner`"),
+            "{wrong}: {told}"
+        );
+    }
+    // On the command line it is a host.
+    let config = read("-L :1 -F ws://a.test:1?bypass=localhost");
+    assert_eq!(targets(&config)[0], "direct");
+}
+
 #[test]
 fn a_bypass_of_a_node_leaves_the_others_of_its_hop() {
     let of = |bypasses: [&str; 3]| {

@@ -242,10 +242,10 @@ chains:
 fn what_gost_itself_prints_is_read() {
     // A span is of nanoseconds there, and a hop has the keys of its nodes.
     let text = r#"{"services": [{"name": "s", "addr": ":1", "handler": {"type": "auto", "chain": "c"}, "listener": {"type": "tcp"}}],
-        "chains": [{"name": "c", "hops": [{"name": "h", "metadata": {"path": "/y", "secure": "true"},
+        "chains": [{"name": "c", "hops": [{"name": "h", "metadata": {"path": "/y", "secure": "true", "auth": "dTpw"},
         "selector": {"strategy": "fifo", "maxFails": -1, "failTimeout": 20000000000},
-        "nodes": [{"name": "a", "addr": "a:1", "connector": {"type": "http"}, "dialer": {"type": "wss"}},
-                  {"name": "b", "addr": "b:1", "connector": {"type": "http"}, "dialer": {"type": "wss"}}]}]}]}"#;
+        "nodes": [{"name": "a", "addr": "a:1", "connector": {"type": "http", "auth": {"username": "u", "password": "p"}}, "dialer": {"type": "wss"}},
+                  {"name": "b", "addr": "b:1", "connector": {"type": "http", "auth": {"username": "u", "password": "p"}}, "dialer": {"type": "wss"}}]}]}]}"#;
     let loaded = of_file(text);
     assert_eq!(errors(&loaded), [""; 0]);
     let failing = loaded.config.unwrap().routing.balancers[0].failing.unwrap();

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
 
-use crate::io::{Goodbye, Io, Link, Prefixed};
+use crate::io::{Goodbye, Io, Link, Prefixed, Presence};
 
 /// How much is read at once: a ClientHello with what browsers put into it, and more.
 const READ: usize = 4096;
@@ -283,6 +283,10 @@ impl Io for Early {
 
     fn socket(&self) -> Option<&TcpStream> {
         self.link.socket()
+    }
+
+    fn presence(&self) -> Presence {
+        self.link.presence()
     }
 
     fn set_low_water(&mut self, bytes: usize) {

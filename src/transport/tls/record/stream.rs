@@ -17,7 +17,7 @@ use super::invalid;
 use super::keys::{Opener, Sealer};
 use super::messages::{Asked, Kernel, Messages, WARNING, alert_for, unexpected};
 use crate::copy;
-use crate::io::{Goodbye, Io, Link, scratch};
+use crate::io::{Goodbye, Io, Link, Presence, scratch};
 
 /// The most text of a record.
 const MAX_TEXT: usize = 16 * 1024;
@@ -411,6 +411,10 @@ impl Io for Stream {
 
     fn socket(&self) -> Option<&TcpStream> {
         self.link.socket()
+    }
+
+    fn presence(&self) -> Presence {
+        self.link.presence()
     }
 
     fn set_low_water(&mut self, bytes: usize) {
