@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use crate::configs::ID;
 use crate::netns::{Machine, any, cable};
 use crate::peers::Peer::{self, Mobula, V2ray434, V2ray445};
-use crate::peers::{Stage, mobula, root, system};
-use crate::traffic::LIMIT;
+use crate::peers::{Stage, free_port, mobula, root, system};
+use crate::traffic::{self, LIMIT, To};
 
 const DOOR: u16 = 12345;
 const TARGETS: [&str; 2] = ["198.51.100.9", "2001:db8:2::9"];
@@ -331,6 +331,40 @@ fn without_the_right_to_it_the_start_says_what_is_missing() {
     let wanted = "inbounds[0]: cannot listen on 0.0.0.0:12345: sockopt tproxy: operation not permitted \
          (it needs root or CAP_NET_ADMIN)";
     assert!(said.contains(wanted), "{said}");
+}
+
+/// Many a config has a mark and no packet filter. Beside a door of one, what is not marked would come in again.
+#[tokio::test]
+async fn a_mark_that_may_not_be_set_is_left_out_unless_a_packet_filter_needs_it() {
+    let mut stage = Stage::new();
+    let echo = To::Ip(traffic::echo().await);
+    let [plain, beside, door] = [free_port(), free_port(), free_port()];
+    let socks = |port| json!({"listen": "127.0.0.1", "port": port, "protocol": "socks"});
+    let door = json!({"listen": "127.0.0.1", "port": door, "protocol": "dokodemo-door",
+        "settings": {"followRedirect": true}});
+    for (name, port, inbounds) in [
+        ("plain", plain, json!([socks(plain)])),
+        ("beside", beside, json!([socks(beside), door])),
+    ] {
+        let config = json!({"inbounds": inbounds, "outbounds": [
+            {"protocol": "freedom", "streamSettings": {"sockopt": {"mark": 255}}}]});
+        let file = stage.write(&format!("{name}.json"), config.to_string());
+        let mut limited = system("setpriv");
+        limited.arg("--bounding-set=-net_admin,-net_raw");
+        limited.arg(mobula().get_program()).args(["run", "-c"]);
+        limited.arg(file);
+        stage.start(name, &mut limited, &[port]).await;
+    }
+    let mut stream = traffic::connect(plain, &echo).await.expect("it goes on");
+    traffic::exchange(&mut stream, b"without a mark").await;
+    let told = "sockopt mark is left out: operation not permitted (it needs root or CAP_NET_ADMIN)";
+    stage.until_file_has("plain.log", told).await;
+
+    let refused = traffic::connect(beside, &echo).await.expect_err("no mark");
+    // A failure, and no rule of anybody's (2).
+    assert_eq!(refused.to_string(), "SOCKS says 1");
+    let told = "sockopt mark: operation not permitted (it needs root or CAP_NET_ADMIN)";
+    stage.until_file_has("beside.log", told).await;
 }
 
 /// A process may be allowed to listen transparently, and yet not to answer as port 7.

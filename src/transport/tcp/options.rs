@@ -85,7 +85,11 @@ impl SockOpt {
     /// What dialled and listening sockets, streams and datagrams have in common.
     pub(super) fn apply(&self, socket: &Socket) -> io::Result<()> {
         if let Some(mark) = self.mark {
-            named("mark", socket.set_mark(mark))?;
+            let set = socket.set_mark(mark);
+            match self.needs_mark {
+                true => named("mark", set)?,
+                false => tried("mark", set),
+            }
         }
         if let Some(device) = &self.device {
             named("bindToDevice", socket.bind_device(Some(device.as_bytes())))?;
@@ -156,17 +160,26 @@ fn tried(option: &'static str, result: io::Result<()>) {
         let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
         if !told.contains(&option) {
             told.push(option);
-            tracing::warn!("sockopt {option} is left out: {}", reason(&e));
+            tracing::warn!("sockopt {option} is left out: {}{}", reason(&e), right(&e));
         }
     }
 }
 
 pub(super) fn named(option: &str, result: io::Result<()>) -> io::Result<()> {
     result.map_err(|e| {
-        let hint = match e.kind() {
-            io::ErrorKind::PermissionDenied => " (it needs root or CAP_NET_ADMIN)",
-            _ => "",
-        };
-        io::Error::new(e.kind(), format!("sockopt {option}: {}{hint}", reason(&e)))
+        let text = format!("sockopt {option}: {}{}", reason(&e), right(&e));
+        // It is this process that has no right, and no rule that forbids a target.
+        match e.kind() {
+            io::ErrorKind::PermissionDenied => io::Error::other(text),
+            kind => io::Error::new(kind, text),
+        }
     })
+}
+
+/// What is missing where the system allows it to others.
+fn right(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => " (it needs root or CAP_NET_ADMIN)",
+        _ => "",
+    }
 }
