@@ -108,9 +108,8 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
             add(format!("{name} at {path}"), security.clone(), carrier);
         }
     }
-    let publish = proxies?.into_iter().enumerate();
-    let publish = publish.map(|(i, proxy)| reverse::PublishSettings {
-        outbounds: in_turn(&ways, i),
+    let publish = proxies?.into_iter().map(|proxy| reverse::PublishSettings {
+        outbounds: in_turn(&ways, proxy.listen.port),
         ..proxy
     });
     let publish = publish.collect();
@@ -125,11 +124,11 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
     })
 }
 
-/// All servers by the first way, then by the next: a server that says nothing holds up none of the others. Each proxy begins with
-/// another server.
-fn in_turn(ways: &[Vec<Arc<str>>], begin: usize) -> Vec<Arc<str>> {
+/// All servers by the first way, then by the next: a server that says nothing holds up none of the others. With which one a port
+/// begins is its own, whatever other proxies are there: a file that is read again moves none of them.
+fn in_turn(ways: &[Vec<Arc<str>>], port: u16) -> Vec<Arc<str>> {
     let all = ways.iter().flat_map(|servers| {
-        let from = begin % servers.len().max(1);
+        let from = usize::from(port) % servers.len().max(1);
         servers[from..].iter().chain(&servers[..from])
     });
     all.cloned().collect()

@@ -88,6 +88,7 @@ fn all_servers_have_their_turn_before_another_way_has() {
         "server_addr = \"your-server.com\"",
         "server_addr = [\"a.example\", \"b.example:8443\"]\nfallback = [\"wss\", \"tls\"]",
     );
+    let text = text.replace("2222", "2223");
     let loaded = client(&text);
     assert_eq!(lines(&loaded.errors), [""; 0]);
     let publish = loaded.config.unwrap().reverse.publish;
