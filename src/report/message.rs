@@ -54,6 +54,17 @@ impl Message {
         self
     }
 
+    /// The same with its line and column behind the file's name in its line, where it has a place.
+    #[must_use]
+    pub fn located(mut self) -> Self {
+        if let (Some(file), Some(place)) = (&self.file, &self.place)
+            && let Some(rest) = self.line.strip_prefix(&format!("{file}: "))
+        {
+            self.line = format!("{file}:{}:{}: {rest}", place.line, place.column);
+        }
+        self
+    }
+
     /// With more behind its text.
     #[must_use]
     pub fn with(mut self, more: &str) -> Self {

@@ -98,6 +98,9 @@ pub fn load_with(launch: &Launch, names: Names) -> Loaded {
         errors = places::placed(errors, name, text);
         warnings = places::placed(warnings, name, text);
     }
+    // Those about YAML have it there.
+    let located = |all: Vec<Message>| all.into_iter().map(Message::located).collect();
+    let (errors, warnings): (Vec<_>, Vec<_>) = (located(errors), located(warnings));
     let (config, routing) = config.unzip();
     Loaded {
         config: config.filter(|_| errors.is_empty()),

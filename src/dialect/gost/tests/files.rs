@@ -239,6 +239,18 @@ chains:
 }
 
 #[test]
+fn a_mistake_in_json_has_its_line_as_one_in_yaml_has() {
+    let text = "{\"services\": [\n  {\"addr\": \":1\", \"handler\": {\"chian\": \"c\"}}]}";
+    let launch = Launch {
+        files: vec![("gost.json".to_owned(), text.to_owned())],
+        ..Launch::default()
+    };
+    let told = errors(&load(&launch));
+    let begin = "gost.json:2:39: services[0].handler.chian: ";
+    assert!(told[0].starts_with(begin), "{told:?}");
+}
+
+#[test]
 fn what_gost_itself_prints_is_read() {
     // A span is of nanoseconds there, and a hop has the keys of its nodes.
     let text = r#"{"services": [{"name": "s", "addr": ":1", "handler": {"type": "auto", "chain": "c"}, "listener": {"type": "tcp"}}],
