@@ -211,6 +211,54 @@ async fn the_memory_of_a_flood_comes_back() {
     panic!("{before} KiB before the flood, {peak} KiB in it, {after} KiB a minute after it");
 }
 
+/// An opening of smux is eight bytes, and comes before anybody has said who he is.
+#[tokio::test]
+async fn streams_that_strangers_open_cost_little() {
+    let mut stage = Stage::new();
+    let (server, socks) = (free_port(), free_port());
+    let mws = |mut config: Value, part: &str| {
+        config[part][0]["streamSettings"]["network"] = json!("mws");
+        config
+    };
+    let config = mws(Vmess::ws().server(Mobula, server), "inbounds");
+    let index = stage.run(Mobula, "server", &config, &[server]).await;
+    let config = mws(Vmess::ws().client(Mobula, socks, server), "outbounds");
+    stage.run(Mobula, "client", &config, &[socks]).await;
+    let to = To::Ip(traffic::echo().await);
+    traffic::word(socks, &to).await;
+
+    let opening = |n: u32| [&[1, 0, 0, 0][..], &(2 * n + 1).to_le_bytes()].concat();
+    let before = stage.child(index).resident_kib();
+    let mut held = Vec::new();
+    for mut stranger in strangers(server, 10, &[UPGRADE]).await {
+        let answered = stranger.read(&mut [0; 512]).await;
+        answered.expect("a 101");
+        let flood = async {
+            for first in (0..65_000).step_by(1000) {
+                let frames: Vec<u8> = (first..first + 1000).flat_map(opening).collect();
+                let len = u16::try_from(frames.len()).expect("it is short");
+                let head = [&[0x82, 0xfe][..], &len.to_be_bytes(), &[0; 4]].concat();
+                stranger.write_all(&[head, frames].concat()).await?;
+            }
+            std::io::Result::Ok(())
+        };
+        // It is not read to the end.
+        let _ = timeout(Duration::from_secs(1), flood).await;
+        held.push(stranger);
+    }
+    let grown = stage.child(index).resident_kib().saturating_sub(before);
+    println!("{grown} KiB for 650,000 openings");
+    assert!(grown < 40 * 1024, "{grown} KiB for 650,000 openings");
+    // Who has logged in has as many as he wants.
+    let mut all = Vec::new();
+    for _ in 0..300 {
+        all.push(traffic::connect(socks, &to).await.expect("a tunnel"));
+    }
+    for stream in &mut all {
+        traffic::exchange(stream, b"a user's").await;
+    }
+}
+
 /// A byte in time does not give a stranger a second turn.
 #[tokio::test]
 async fn time_runs_from_the_connection_whenever_the_first_byte_comes() {

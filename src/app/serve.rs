@@ -246,14 +246,19 @@ async fn links(
     unfinished: Unfinished,
 ) {
     let unfinished = Arc::new(Mutex::new(Some(unfinished)));
+    let know = arrivals.know();
     while let Some((route, arrival)) = arrivals.next().await {
-        let (served, unfinished) = (served[route].clone(), unfinished.clone());
+        let (served, unfinished, know) = (served[route].clone(), unfinished.clone(), know.clone());
         let held = Arc::new(Held::link(&held));
         handshakes::begin_link(|of_link| async move {
             let finish = || {
                 drop(of_link);
                 let mut unfinished = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-                drop(unfinished.take());
+                if unfinished.take().is_some()
+                    && let Some(know) = know
+                {
+                    know();
+                }
             };
             link(&served, arrival, held, from_here, finish).await;
         });

@@ -25,6 +25,12 @@ const TURNS: usize = 8;
 /// How long a session keeps the room that its frames take: to make it anew for each costs as much as a copy of them.
 const REST: Duration = Duration::from_secs(1);
 
+/// One read of a session in which nobody has said who they are: what it opens is there before it is counted.
+const STRANGERS_READ: usize = 2 * 1024;
+
+/// How long such a session may be without a stream; V2Ray's default `handshake`.
+const STRANGERS_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -49,6 +55,8 @@ pub(super) struct Driver<D> {
     rest_due: Option<Instant>,
     /// When to look for readers that hold up the others, if the session has been full.
     jam_due: Option<Instant>,
+    /// When to look whether somebody has said who they are.
+    strangers_due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -61,6 +69,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         door: D,
     ) -> Self {
         let first = settings.keepalive.map_or(NEVER, |alive| alive.interval);
+        let are_strangers = table.with(|state| state.are_strangers());
         Self {
             link,
             table,
@@ -74,6 +83,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             spoke: Instant::now(),
             rest_due: None,
             jam_due: None,
+            strangers_due: are_strangers.then(|| Instant::now() + STRANGERS_LIMIT),
             timer: Box::pin(sleep(first)),
         }
     }
@@ -157,7 +167,11 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         self.jam_due = jam_due;
         ready!(room);
         let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch[..scratch::READ]);
+        let most = match self.table.with(|state| state.are_strangers()) {
+            true => STRANGERS_READ,
+            false => scratch::READ,
+        };
+        let mut buf = ReadBuf::new(&mut scratch[..most]);
         ready!(Pin::new(&mut self.link).poll_read(cx, &mut buf))?;
         let mut input = buf.filled();
         if input.is_empty() {
@@ -218,6 +232,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             self.burst.release(Instant::now(), &mut self.link);
             self.clear_jam();
             self.rest();
+            self.leave_strangers()?;
             let next = match self.settings.keepalive {
                 Some(alive) => self.beat(cx, alive)?,
                 None => Instant::now() + NEVER,
@@ -232,8 +247,26 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
 
     /// When something other than a keepalive is due.
     fn due(&self) -> Option<Instant> {
-        let others = self.jam_due.into_iter().chain(self.rest_due);
+        let others = [self.jam_due, self.rest_due, self.strangers_due];
+        let others = others.into_iter().flatten();
         self.burst.due().into_iter().chain(others).min()
+    }
+
+    /// Ends a session that nobody uses who has said who they are.
+    fn leave_strangers(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.strangers_due.is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        let table = &self.table;
+        let (are_strangers, streams) = table.with(|state| (state.are_strangers(), state.streams()));
+        // Those that are there have a time limit of their own.
+        self.strangers_due = are_strangers.then(|| now + STRANGERS_LIMIT / 4);
+        if are_strangers && streams == 0 {
+            let text = "nobody has logged in";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        Ok(())
     }
 
     /// Gives back the room that frames took, where none wait. Those that do will see to it when they are gone: what is due and stays

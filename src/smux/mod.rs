@@ -27,7 +27,7 @@ use crate::io::Link;
 use codec::Decoder;
 use driver::Driver;
 use stream::SmuxStream;
-use table::Table;
+use table::{State, Table};
 
 /// The end of a session where streams are opened. The session ends when this is dropped and its last stream is.
 pub struct Opener {
@@ -61,6 +61,20 @@ pub fn server(
 ) -> impl Future<Output = Option<FrameError>> + Send {
     let table = Table::new(&settings, None, 0);
     Driver::new(link, table, settings, Decoder::new(None), door).run()
+}
+
+/// The same of a peer that may be anybody: it has little, until the second says that somebody has logged in.
+pub fn server_of_strangers(
+    link: Link,
+    settings: Settings,
+    door: impl FnMut(Link) -> bool + Send + 'static,
+) -> (
+    impl Future<Output = Option<FrameError>> + Send,
+    impl Fn() + Send + Sync + 'static,
+) {
+    let table = Table::of_strangers(&settings);
+    let driver = Driver::new(link, table.clone(), settings, Decoder::new(None), door);
+    (driver.run(), move || table.with(State::know))
 }
 
 impl Opener {

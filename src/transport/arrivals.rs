@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::mpsc;
@@ -24,7 +25,11 @@ pub struct Arrivals {
     driver: Option<Driver>,
     links: mpsc::Receiver<(usize, Arrival)>,
     fault: Option<Fault>,
+    know: Option<Know>,
 }
+
+/// Says that somebody has logged in.
+type Know = Arc<dyn Fn() + Send + Sync>;
 
 /// Why a connection brings no links.
 pub struct Fault {
@@ -63,7 +68,21 @@ impl Arrivals {
             driver: Some(Box::pin(driver)),
             links,
             fault: None,
+            know: None,
         }
+    }
+
+    /// Whoever comes has little until somebody has logged in, which `know` says to the driver.
+    pub fn of_strangers(self, know: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            know: Some(Arc::new(know)),
+            ..self
+        }
+    }
+
+    /// What is to be called when somebody has logged in, if anybody wants to hear of it.
+    pub fn know(&self) -> Option<Know> {
+        self.know.clone()
     }
 
     /// What was wrong, once there is no other link.

@@ -203,7 +203,7 @@ impl Drop for Handle {
                 state.forget_window(&stream);
                 state.release(stream.inbox.len());
             }
-            if state.is_retired {
+            if state.is_retired || state.are_strangers {
                 state.wake_driver();
             }
         });

@@ -68,6 +68,13 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same, of people whom nobody knows yet.
+    pub(super) fn of_strangers(settings: &Settings) -> Arc<Self> {
+        let table = Self::new(settings, None, 0);
+        table.lock().are_strangers = true;
+        table
+    }
+
     /// A stream with the next number, of which the peer hears with the first frame; `None` when the session is over, or its
     /// numbers are, or it has as many as it may.
     pub(super) fn open(self: &Arc<Self>) -> Option<Handle> {

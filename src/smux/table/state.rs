@@ -16,6 +16,13 @@ use crate::smux::settings::Settings;
 /// Frames that wait for the link because of what came by it, before it is read no further.
 const ANSWERS_MAX: usize = 256 * 1024;
 
+/// Streams at a time of a session in which nobody has said who they are. An opening is eight bytes, and each takes kilobytes here until
+/// its time is up; a client that is known may have very many.
+const STRANGERS: usize = 128;
+
+/// Bytes of theirs that may lie unread.
+const STRANGERS_HOLD: usize = 64 * 1024;
+
 pub(crate) struct State {
     pub(super) streams: HashMap<u32, Stream>,
     /// What is spoken; a server knows it from the first frame on.
@@ -59,6 +66,8 @@ pub(crate) struct State {
     pub(super) untold_windows: Option<usize>,
     /// Nobody opens streams here any more.
     pub(super) is_retired: bool,
+    /// Nobody of those who came has said who they are.
+    pub(super) are_strangers: bool,
     /// Why there will be no more frames.
     pub(super) over: Option<(io::ErrorKind, String)>,
 }
@@ -90,6 +99,7 @@ impl State {
             peer_knows_windows: false,
             untold_windows: Some(0),
             is_retired: false,
+            are_strangers: false,
             over: None,
         }
     }
@@ -162,15 +172,35 @@ impl State {
 
     /// Bytes that may lie unread before nothing more is read.
     pub(super) fn hold_max(&self) -> usize {
-        match self.has_windows() {
+        let most = match self.has_windows() {
             true => self.hold_max_windowed,
             false => self.receive_max,
+        };
+        match self.are_strangers {
+            true => most.min(STRANGERS_HOLD),
+            false => most,
         }
+    }
+
+    /// From now on whoever is at the other end may have as much as those whom one knows.
+    pub(crate) fn know(&mut self) {
+        if std::mem::take(&mut self.are_strangers) {
+            self.wake_driver();
+        }
+    }
+
+    pub(crate) fn are_strangers(&self) -> bool {
+        self.are_strangers
+    }
+
+    /// Strangers have as many streams as they may.
+    fn is_crowded(&self) -> bool {
+        self.are_strangers && self.streams.len() >= STRANGERS
     }
 
     /// Whether more may be read; if not, the task in `cx` is woken when it may.
     pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let is_stalled = self.held >= self.hold_max();
+        let is_stalled = self.held >= self.hold_max() || self.is_crowded();
         if self.is_stalled && !is_stalled {
             // A silence that nobody listened to is none of the peer's.
             self.heard = Instant::now();
@@ -267,6 +297,10 @@ impl State {
     pub(crate) fn give_back(&mut self) {
         if self.out.is_empty() {
             self.out = Frames::default();
+        }
+        // A crowd that has gone leaves its room behind.
+        if self.streams.capacity() > STRANGERS.max(8 * self.streams.len()) {
+            self.streams.shrink_to(2 * self.streams.len());
         }
     }
 

@@ -652,3 +652,60 @@ fn an_idle_stream_is_small() {
     const { assert!(size_of::<SmuxStream>() <= 32) };
     const { assert!(table::STREAM_SIZE <= 144) };
 }
+
+/// An opening is eight bytes, and a stream takes kilobytes.
+#[tokio::test(start_paused = true)]
+async fn strangers_have_few_streams_until_one_of_them_is_known() {
+    const OPENED: usize = 5000;
+    let (mut near, far) = duplex(1024 * 1024);
+    let (door, mut visitors) = mpsc::unbounded_channel();
+    let take = move |link| door.send(link).is_ok();
+    let (carried, know) = server_of_strangers(Link::other(far), Settings::default(), take);
+    crate::io::spawn(carried);
+    for n in 0..OPENED {
+        let open = frame(Version::One, Command::Open, 2 * n as u32 + 1);
+        near.write_all(&open).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    let mut there = Vec::new();
+    while let Ok(link) = visitors.try_recv() {
+        there.push(link);
+    }
+    let few = there.len();
+    assert!((128..512).contains(&few), "{few}");
+    // Who goes makes room for others.
+    there.truncate(64);
+    sleep(Duration::from_secs(1)).await;
+    while let Ok(link) = visitors.try_recv() {
+        there.push(link);
+    }
+    assert!((128..512).contains(&there.len()), "{}", there.len());
+    know();
+    let mut all = few;
+    sleep(Duration::from_secs(1)).await;
+    while let Ok(link) = visitors.try_recv() {
+        there.push(link);
+    }
+    all += there.len() - 64;
+    assert_eq!(all, OPENED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_in_which_nobody_logs_in_ends() {
+    for is_known in [false, true] {
+        let (mut near, far) = duplex(1024);
+        let (carried, know) = server_of_strangers(Link::other(far), Settings::default(), |_| false);
+        if is_known {
+            know();
+        }
+        let began = Instant::now();
+        crate::io::spawn(carried);
+        let alive = frame(Version::One, Command::KeepAlive, 0);
+        while began.elapsed() < Duration::from_secs(90) && near.write_all(&alive).await.is_ok() {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let lasted = began.elapsed().as_secs();
+        assert_eq!(lasted >= 90, is_known, "{lasted}");
+        assert!(lasted >= 60, "{lasted}");
+    }
+}

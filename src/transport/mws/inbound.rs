@@ -76,7 +76,8 @@ pub(in crate::transport) fn arrivals(
         };
         streams.try_send((route, arrival)).is_ok()
     };
-    let carrying = Box::pin(smux::server(arrival.link, mux, door));
+    let (carrying, know) = smux::server_of_strangers(arrival.link, mux, door);
+    let carrying = Box::pin(carrying);
     let told = async move {
         let broken = carrying.await?;
         Some(Fault {
@@ -85,5 +86,5 @@ pub(in crate::transport) fn arrivals(
             error: RequestError::Frames(broken.to_string()),
         })
     };
-    Arrivals::told(told, arrivals)
+    Arrivals::told(told, arrivals).of_strangers(know)
 }
