@@ -44,10 +44,10 @@ impl Conditions {
             })
             && is_at(facts.source, self.sources.as_ref(), &self.source_ports)
             && is_at(facts.local, self.locals.as_ref(), &self.local_ports)
-            && self
-                .domains
-                .as_ref()
-                .is_none_or(|domains| name.is_some_and(|name| domains.contains(name)));
+            && [&self.domains, &self.also_domains]
+                .into_iter()
+                .flatten()
+                .all(|domains| name.is_some_and(|name| domains.contains(name)));
         if !all_hold {
             return Answer::No;
         }
@@ -109,6 +109,7 @@ impl Conditions {
             inbounds: _,
             no_resolve: _,
             domains,
+            also_domains,
             ips,
             ports,
             sources,
@@ -123,6 +124,7 @@ impl Conditions {
         } = self;
         let addresses = [ips, sources, locals];
         domains.is_none()
+            && also_domains.is_none()
             && attrs.is_none()
             && addresses.iter().all(|ips| ips.is_none())
             && [ports, source_ports, local_ports, vless_routes]

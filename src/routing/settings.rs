@@ -50,6 +50,8 @@ pub struct Rule {
 pub struct Conditions {
     /// `domain`: names of the destination.
     pub domains: Option<Domains>,
+    /// `geoDomain` of V2Ray 5 beside its `domain`: the name has to be among these as well.
+    pub also_domains: Option<Domains>,
     /// `ip`: addresses of the destination.
     pub ips: Option<Networks>,
     /// `noResolve`, mobula's own: no name is looked up for these, and those of a name count only where a rule before it has

@@ -128,6 +128,7 @@ fn conditions(message: &RoutingRule, geodata: &Geodata, at: &At) -> Option<Condi
     });
     let conditions = Conditions {
         domains: domains?,
+        also_domains: None,
         ips: ips?,
         no_resolve: false,
         ports: targets?,

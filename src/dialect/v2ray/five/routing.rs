@@ -19,7 +19,7 @@ pub(super) fn write(root: &Part<'_>) -> Value {
                 .parts(&["rules"])
                 .into_iter()
                 .chain(part.parts(&["rule"]));
-            rules.extend(all.filter_map(rule));
+            rules.extend(all.flat_map(rule));
             let all = part.parts(&["balancers"]).into_iter();
             let all = all.chain(part.parts(&["balancingRule"]));
             balancers.extend(all.filter_map(balancer));
@@ -52,8 +52,31 @@ fn strategy(routing: &Part<'_>, five: &mut Map<String, Value>) {
     five.insert("domainStrategy".to_owned(), word.into());
 }
 
-/// A rule that asks for something that there is no word for would take too much.
-fn rule(rule: Part<'_>) -> Option<Value> {
+/// A rule that asks for something that there is no word for would take too much. There each of the two lists of names has to
+/// hold: what is in one here becomes two rules.
+fn rule(rule: Part<'_>) -> Vec<Value> {
+    let both_have_to_hold = rule.get(&["geoDomain"]).is_some();
+    let Some((five, domains, sites)) = one_rule(rule) else {
+        return Vec::new();
+    };
+    let with = |lists: &[(&str, &Vec<Value>)]| {
+        let mut five = five.clone();
+        for (key, list) in lists {
+            if !list.is_empty() {
+                five.insert((*key).to_owned(), (*list).clone().into());
+            }
+        }
+        Value::Object(five)
+    };
+    let (domains, sites) = (("domain", &domains), ("geoDomain", &sites));
+    match both_have_to_hold || domains.1.is_empty() || sites.1.is_empty() {
+        true => vec![with(&[domains, sites])],
+        false => vec![with(&[domains]), with(&[sites])],
+    }
+}
+
+/// All but its lists of names, and these.
+fn one_rule(rule: Part<'_>) -> Option<(Map<String, Value>, Vec<Value>, Vec<Value>)> {
     let mut five = Map::new();
     let strange = ["localIP", "localPort", "localOS", "process", "vlessRoute"];
     if let Some(key) = strange.iter().find(|key| rule.get(&[key]).is_some()) {
@@ -91,14 +114,17 @@ fn rule(rule: Part<'_>) -> Option<Value> {
             other => domains.push(other.clone()),
         }
     }
-    sites.extend(rule.items(&["geoDomain"]).into_iter().cloned());
+    let geo_domain = rule.items(&["geoDomain"]);
+    if !(geo_domain.is_empty() || sites.is_empty()) {
+        rule.gone("a `geosite` in `domain` beside `geoDomain`, which both have to hold");
+        return None;
+    }
+    sites.extend(geo_domain.into_iter().cloned());
     let put = |five: &mut Map<String, Value>, key: &str, list: Vec<Value>| {
         if !list.is_empty() {
             five.insert(key.to_owned(), list.into());
         }
     };
-    put(&mut five, "domain", domains);
-    put(&mut five, "geoDomain", sites);
     for (keys, key) in [
         (&["ip", "geoip"][..], "geoip"),
         (&["source", "sourceIP", "sourceGeoip"], "sourceGeoip"),
@@ -136,7 +162,7 @@ fn rule(rule: Part<'_>) -> Option<Value> {
     rule.silent(&["type", "domainMatcher", "id"]);
     rule.no_word(&["ruleTag"]);
     rule.finish();
-    Some(Value::Object(five))
+    Some((five, domains, sites))
 }
 
 fn domain(text: &str, domains: &mut Vec<Value>, sites: &mut Vec<Value>) -> Result<(), String> {

@@ -154,8 +154,11 @@ fn v2ray_5_s_own_words_are_written() {
             "staticHosts": [{"type": "Full", "domain": "a.test", "ip": ["192.0.2.1"]}]},
         "router": {
             "domainStrategy": "IpIfNonMatch",
+            // One list has to hold and the other, too, if both are in one rule.
             "rule": [{"tag": "direct", "domain": [{"type": "RootDomain", "value": "a.test"}, {"type": "Plain", "value": "b"}],
-                "geoDomain": [{"code": "cn"}],
+                "geoip": [{"code": "cn", "inverseMatch": true}, {"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}],
+                "portList": "53,1000-2000", "networks": "tcp", "userEmail": ["a@b"]},
+                {"tag": "direct", "geoDomain": [{"code": "cn"}],
                 "geoip": [{"code": "cn", "inverseMatch": true}, {"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}],
                 "portList": "53,1000-2000", "networks": "tcp", "userEmail": ["a@b"]},
                 {"balancingTag": "b", "sourceGeoip": [{"cidr": [{"ipAddr": "192.0.2.1", "prefix": 32}]}]}],

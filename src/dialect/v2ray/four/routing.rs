@@ -17,7 +17,7 @@ pub(super) fn write(router: Part<'_>) -> Value {
     let rules: Vec<Value> = router
         .parts(&["rule", "rules"])
         .into_iter()
-        .map(rule)
+        .filter_map(rule)
         .collect();
     let balancers = router.parts(&["balancingRule", "balancers"]).into_iter();
     let balancers: Vec<Value> = balancers.map(balancer).collect();
@@ -30,13 +30,18 @@ pub(super) fn write(router: Part<'_>) -> Value {
     Value::Object(four)
 }
 
-fn rule(rule: Part<'_>) -> Value {
+/// A rule without one of its conditions would take too much.
+fn rule(rule: Part<'_>) -> Option<Value> {
     let mut four = Map::from_iter([("type".to_owned(), "field".into())]);
     rule.keep(&mut four, &["outboundTag", "tag"]);
     rule.keep(&mut four, &["balancerTag", "balancingTag"]);
     let mut domains: Vec<Value> = Vec::new();
     for item in rule.items(&["domain", "domains"]) {
         domains.push(domain(item, "value"));
+    }
+    if !domains.is_empty() && !rule.items(&["geoDomain"]).is_empty() {
+        rule.gone("`domain` and `geoDomain`, which both have to hold");
+        return None;
     }
     domains.extend(
         rule.items(&["geoDomain"])
@@ -63,7 +68,7 @@ fn rule(rule: Part<'_>) -> Value {
         rule.keep(&mut four, &[key, from]);
     }
     rule.finish();
-    Value::Object(four)
+    Some(Value::Object(four))
 }
 
 /// `{"type": "Full", "value": "a.test"}` as `full:a.test`.

@@ -48,8 +48,10 @@ fn v2ray_4_s_words_are_written() {
     let five = json!({
         "log": {"access": {"type": "None"}, "error": {"type": "File", "path": "/e.log", "level": "Info"}},
         "router": {"domainStrategy": "IpIfNonMatch", "rule": [{"tag": "direct",
-            "domain": [{"type": "RootDomain", "value": "a.test"}, {"type": "Regex", "value": "b"}], "geoDomain": [{"code": "cn"}],
-            "geoip": [{"code": "cn", "inverseMatch": true}, {"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}], "networks": "tcp,udp", "portList": "1-9"}]},
+            "domain": [{"type": "RootDomain", "value": "a.test"}, {"type": "Regex", "value": "b"}],
+            "geoip": [{"code": "cn", "inverseMatch": true}, {"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}], "networks": "tcp,udp", "portList": "1-9"},
+            {"tag": "direct", "geoDomain": [{"code": "cn"}]},
+            {"tag": "direct", "geoDomain": [{"code": "cn"}], "domain": [{"type": "Full", "value": "a.test"}]}]},
         "outbounds": [{"protocol": "vmess", "settings": {"address": "a.test", "port": 443, "uuid": "b831381d-6324-4d53-ad4f-8cda48b30811"},
             "streamSettings": {"transport": "ws", "transportSettings": {"path": "/r", "header": [{"key": "Host", "value": "h.test"}]},
                 "security": "tls", "securitySettings": {"serverName": "a.test", "nextProtocol": ["http/1.1"], "minVersion": "TLS1_2"}}}],
@@ -57,11 +59,15 @@ fn v2ray_4_s_words_are_written() {
     });
     let mut lines = Vec::new();
     let four = write(&five, &mut lines);
-    assert_eq!(lines, [""; 0]);
+    assert_eq!(
+        lines,
+        ["router.rule[2]: `domain` and `geoDomain`, which both have to hold: it is left out"]
+    );
     let expected = json!({
         "log": {"access": "none", "error": "/e.log", "loglevel": "info"},
         "routing": {"domainStrategy": "IPIfNonMatch", "rules": [{"type": "field", "outboundTag": "direct",
-            "domain": ["domain:a.test", "regexp:b", "geosite:cn"], "ip": ["geoip:!cn", "10.0.0.0/8"], "network": "tcp,udp", "port": "1-9"}]},
+            "domain": ["domain:a.test", "regexp:b"], "ip": ["geoip:!cn", "10.0.0.0/8"], "network": "tcp,udp", "port": "1-9"},
+            {"type": "field", "outboundTag": "direct", "domain": ["geosite:cn"]}]},
         "inbounds": [],
         "outbounds": [{"protocol": "vmess",
             "settings": {"vnext": [{"address": "a.test", "port": 443, "users": [{"id": "b831381d-6324-4d53-ad4f-8cda48b30811", "security": "auto"}]}]},
@@ -73,7 +79,7 @@ fn v2ray_4_s_words_are_written() {
     let lost = json!({"dns": {"nameServer": [{"address": {"address": "192.0.2.1"}, "cacheStrategy": "CacheDisabled"}]}});
     write(&lost, &mut lines);
     assert_eq!(
-        lines,
+        lines[1..],
         ["dns.nameServer[0].cacheStrategy: V2Ray 4's form has no word for it"]
     );
 }

@@ -16,8 +16,10 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
     let mut takes_nothing = false;
     kind(&object);
     let target = target(&object, unbuilt);
+    let (domains, also_domains) = domains(&object, geodata);
     let conditions = Conditions {
-        domains: domains(&object, geodata),
+        domains,
+        also_domains,
         ips: addresses(object.get("ip"), object.get("geoip"), geodata),
         no_resolve: object.read_or("noResolve", false),
         ports: ports(&object, &["port", "portList"], &mut takes_nothing),
@@ -120,26 +122,28 @@ fn never_met(node: &Node, takes_nothing: &mut bool) {
     *takes_nothing = true;
 }
 
-fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
-    let named = object.in_place_of("domains", "domain").into_iter();
-    let nodes: Vec<Node> = named.chain(object.get("geoDomain")).collect();
-    let mut patterns = Vec::new();
-    let mut some = false;
-    for node in &nodes {
-        let read = lists::patterns(node, geodata);
-        some |= read.is_some();
-        patterns.extend(read.into_iter().flatten());
+/// The two lists of V2Ray 5, of which each has to hold; V2Ray 4 has all in one.
+fn domains(object: &Object, geodata: &Geodata) -> (Option<Domains>, Option<Domains>) {
+    let named = object.in_place_of("domains", "domain");
+    let named = named.and_then(|node| names(&node, object, geodata));
+    let sites = object.get("geoDomain");
+    let sites = sites.and_then(|node| names(&node, object, geodata));
+    match named {
+        Some(named) => (Some(named), sites),
+        None => (sites, None),
     }
-    for node in nodes.iter().filter(|node| is_blank(node)) {
+}
+
+fn names(node: &Node, object: &Object, geodata: &Geodata) -> Option<Domains> {
+    let mut patterns = lists::patterns(node, geodata);
+    if is_blank(node) {
         node.warn("an empty text is in every name, so any name is taken, as in V2Ray");
-        patterns.push(Pattern::Regex(String::new()));
-        some = true;
-    }
-    if !some {
-        return None;
+        patterns
+            .get_or_insert_default()
+            .push(Pattern::Regex(String::new()));
     }
     // Each expression was fit to be read; all together may still be too large.
-    Domains::new(patterns)
+    Domains::new(patterns?)
         .map_err(|e| object.node.error(e.to_string()))
         .ok()
 }

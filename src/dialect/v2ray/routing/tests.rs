@@ -44,6 +44,17 @@ fn every_field_takes_what_it_names_and_nothing_else() {
             "in 1.1.1.1:1 tcp sina.com:80 -",
             "in 1.1.1.1:1 tcp si.na:80 -",
         ),
+        // Two lists of V2Ray 5, and each has to hold.
+        (
+            json!({"domain": ["full:www.a.com", "full:b.com"], "geoDomain": [{"type": "RootDomain", "value": "a.com"}]}),
+            "in 1.1.1.1:1 tcp www.a.com:80 -",
+            "in 1.1.1.1:1 tcp b.com:80 -",
+        ),
+        (
+            json!({"domain": ["full:www.a.com"], "geoDomain": [{"type": "RootDomain", "value": "a.com"}]}),
+            "in 1.1.1.1:1 tcp www.a.com:80 -",
+            "in 1.1.1.1:1 tcp a.com:80 -",
+        ),
         (
             json!({"domain": ["dotless:"]}),
             "in 1.1.1.1:1 tcp nas:80 -",
