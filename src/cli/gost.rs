@@ -13,6 +13,7 @@ use super::reload::Fresh;
 use super::run::{self, Again, Ending};
 use super::say;
 use crate::cause::system_words;
+use crate::dialect::encoding;
 use crate::dialect::gost::{self, Form, Launch};
 
 /// Whether it is asked for by the program's name.
@@ -218,18 +219,17 @@ fn file(name: String) -> Result<(String, String), String> {
     }
     let read = match &*name {
         "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .lock()
-                .read_to_string(&mut text)
-                .map(|_| text)
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().lock().read_to_end(&mut bytes);
+            read.map(|_| bytes)
         }
-        name => fs::read_to_string(name),
+        name => fs::read(name),
     };
-    match read {
-        Ok(text) => Ok((name, text)),
-        Err(e) => Err(format!("{name}: {}", system_words(&e))),
-    }
+    let text = read
+        .map_err(|e| system_words(&e))
+        .and_then(encoding::whole)
+        .map_err(|text| format!("{name}: {text}"))?;
+    Ok((name, text))
 }
 
 /// Go's flags: with one dash or two, the value behind a blank or a `=`.

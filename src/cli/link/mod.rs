@@ -114,7 +114,7 @@ fn links_in(given: &str) -> Result<Vec<String>, String> {
     let place = |text: &str| format!("{}: {text}", given.escape_debug());
     if picture::is_png(&bytes) {
         return picture::read(&bytes)
-            .and_then(|pixels| qr::read(&pixels))
+            .and_then(qr::read)
             .map_err(|text| place(&text));
     }
     let text = String::from_utf8(bytes).map_err(|_| place("this is no text and no PNG picture"))?;

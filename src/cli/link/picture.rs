@@ -179,7 +179,7 @@ mod tests {
             let link = format!("vless://{}", "0aZ~%3".repeat(len / 6 + 1));
             let code = qr::of(&link).unwrap();
             let pixels = read(&png(&code)).unwrap();
-            assert_eq!(qr::read(&pixels).unwrap(), [link]);
+            assert_eq!(qr::read(pixels).unwrap(), [link]);
         }
         let text = "x".repeat(3000);
         assert_eq!(
@@ -220,7 +220,7 @@ mod tests {
             "nothing is white"
         );
         assert_eq!(
-            qr::read(&pixels).unwrap_err(),
+            qr::read(pixels).unwrap_err(),
             "there is no QR code in this picture"
         );
         assert!(read(&out[..50]).is_err());

@@ -1,5 +1,9 @@
 //! QR codes: of a text, and what is in a picture of one.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use qrcode::types::QrError;
 use qrcode::{Color, EcLevel, QrCode};
 use rqrr::PreparedImage;
@@ -42,18 +46,38 @@ pub(in crate::cli) fn of(text: &str) -> Result<Code, String> {
     })
 }
 
+/// How long a picture is looked through: one that is all noise has more that might be a corner than can be tried.
+const LIMIT: Duration = Duration::from_secs(10);
+
 /// What the codes in a picture say.
-pub(super) fn read(pixels: &Pixels) -> Result<Vec<String>, String> {
+pub(super) fn read(pixels: Pixels) -> Result<Vec<String>, String> {
+    let (tell, told) = mpsc::channel();
+    // Nothing ends it in the middle but the process, which does not wait for it.
+    thread::spawn(move || tell.send(look_through(&pixels)));
+    told.recv_timeout(LIMIT).unwrap_or_else(|_| {
+        let secs = LIMIT.as_secs();
+        Err(format!(
+            "no QR code was found in this picture within {secs} s: cut out the part with the code"
+        ))
+    })
+}
+
+fn look_through(pixels: &Pixels) -> Result<Vec<String>, String> {
     let mut image = PreparedImage::prepare_from_greyscale(pixels.width, pixels.height, |x, y| {
         pixels.luma[y * pixels.width + x]
     });
     let grids = image.detect_grids();
-    if grids.is_empty() {
-        return Err("there is no QR code in this picture".to_owned());
+    let (mut texts, mut failure) = (Vec::new(), None);
+    // What only looks like a code must not cost those that are one.
+    for grid in grids {
+        match grid.decode() {
+            Ok((_, text)) => texts.push(text),
+            Err(e) => failure = Some(e),
+        }
     }
-    let texts = grids.iter().map(|grid| match grid.decode() {
-        Ok((_, text)) => Ok(text),
-        Err(e) => Err(format!("the QR code in this picture cannot be read: {e}")),
-    });
-    texts.collect()
+    match (texts.is_empty(), failure) {
+        (false, _) => Ok(texts),
+        (true, None) => Err("there is no QR code in this picture".to_owned()),
+        (true, Some(e)) => Err(format!("the QR code in this picture cannot be read: {e}")),
+    }
 }

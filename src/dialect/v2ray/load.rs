@@ -12,6 +12,7 @@ use super::message;
 use super::{foreign, global, read};
 use crate::cause::system_words;
 use crate::config::Config;
+use crate::dialect::encoding::decoded;
 use crate::dialect::v2ray::json::{Node, Report, Text, found, is_spelling_of};
 use crate::report::Message;
 
@@ -257,22 +258,6 @@ pub(super) struct Source {
 
 /// The file, its object, and warnings of what is odd about it.
 pub(super) type Found = (Source, Map<String, Value>, Vec<Message>);
-
-/// The text, and the line of what cannot be read in it: a comment in GBK, say.
-fn decoded(bytes: Vec<u8>) -> Result<(String, Option<usize>), String> {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err("this is UTF-16 text, save it as UTF-8".to_owned());
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok((text, None)),
-        Err(e) => {
-            let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-            let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-            let text = String::from_utf8_lossy(e.as_bytes()).into_owned();
-            Ok((text, Some(line)))
-        }
-    }
-}
 
 impl Source {
     /// The input's text, the one object that it is to hold, and a warning of what follows it; an error names the
