@@ -52,31 +52,26 @@ fn strategy(routing: &Part<'_>, five: &mut Map<String, Value>) {
     five.insert("domainStrategy".to_owned(), word.into());
 }
 
-/// A rule that asks for something that there is no word for would take too much. There each of the two lists of names has to
-/// hold: what is in one here becomes two rules.
+/// Each of the two lists of names has to hold there: what is in one list here becomes two rules.
 fn rule(rule: Part<'_>) -> Vec<Value> {
-    let both_have_to_hold = rule.get(&["geoDomain"]).is_some();
-    let Some((five, domains, sites)) = one_rule(rule) else {
+    let both_have_to_hold = !rule.items(&["geoDomain"]).is_empty();
+    let Some(five) = one_rule(rule) else {
         return Vec::new();
     };
-    let with = |lists: &[(&str, &Vec<Value>)]| {
-        let mut five = five.clone();
-        for (key, list) in lists {
-            if !list.is_empty() {
-                five.insert((*key).to_owned(), (*list).clone().into());
-            }
-        }
-        Value::Object(five)
-    };
-    let (domains, sites) = (("domain", &domains), ("geoDomain", &sites));
-    match both_have_to_hold || domains.1.is_empty() || sites.1.is_empty() {
-        true => vec![with(&[domains, sites])],
-        false => vec![with(&[domains]), with(&[sites])],
+    let lists = ["domain", "geoDomain"];
+    if both_have_to_hold || !lists.iter().all(|key| five.contains_key(*key)) {
+        return vec![five.into()];
     }
+    let without = |key: &&str| {
+        let mut five = five.clone();
+        five.remove(*key);
+        five.into()
+    };
+    lists.iter().rev().map(without).collect()
 }
 
-/// All but its lists of names, and these.
-fn one_rule(rule: Part<'_>) -> Option<(Map<String, Value>, Vec<Value>, Vec<Value>)> {
+/// A rule that asks for something that there is no word for would take too much.
+fn one_rule(rule: Part<'_>) -> Option<Map<String, Value>> {
     let mut five = Map::new();
     let strange = ["localIP", "localPort", "localOS", "process", "vlessRoute"];
     if let Some(key) = strange.iter().find(|key| rule.get(&[key]).is_some()) {
@@ -125,6 +120,8 @@ fn one_rule(rule: Part<'_>) -> Option<(Map<String, Value>, Vec<Value>, Vec<Value
             five.insert(key.to_owned(), list.into());
         }
     };
+    put(&mut five, "domain", domains);
+    put(&mut five, "geoDomain", sites);
     for (keys, key) in [
         (&["ip", "geoip"][..], "geoip"),
         (&["source", "sourceIP", "sourceGeoip"], "sourceGeoip"),
@@ -162,7 +159,7 @@ fn one_rule(rule: Part<'_>) -> Option<(Map<String, Value>, Vec<Value>, Vec<Value
     rule.silent(&["type", "domainMatcher", "id"]);
     rule.no_word(&["ruleTag"]);
     rule.finish();
-    Some((five, domains, sites))
+    Some(five)
 }
 
 fn domain(text: &str, domains: &mut Vec<Value>, sites: &mut Vec<Value>) -> Result<(), String> {
