@@ -217,7 +217,9 @@ async fn streams_that_strangers_open_cost_little() {
     let mut stage = Stage::new();
     let (server, socks) = (free_port(), free_port());
     let mws = |mut config: Value, part: &str| {
-        config[part][0]["streamSettings"]["network"] = json!("mws");
+        let stream = &mut config[part][0]["streamSettings"];
+        stream["network"] = json!("mws");
+        stream["mwsSettings"] = stream["wsSettings"].take();
         config
     };
     let config = mws(Vmess::ws().server(Mobula, server), "inbounds");
@@ -231,8 +233,9 @@ async fn streams_that_strangers_open_cost_little() {
     let before = stage.child(index).resident_kib();
     let mut held = Vec::new();
     for mut stranger in strangers(server, 10, &[UPGRADE]).await {
-        let answered = stranger.read(&mut [0; 512]).await;
-        answered.expect("a 101");
+        let mut answer = [0; 12];
+        stranger.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 101");
         let flood = async {
             for first in (0..65_000).step_by(1000) {
                 let frames: Vec<u8> = (first..first + 1000).flat_map(opening).collect();
@@ -257,6 +260,47 @@ async fn streams_that_strangers_open_cost_little() {
     for stream in &mut all {
         traffic::exchange(stream, b"a user's").await;
     }
+}
+
+/// An account of SOCKS takes three messages, and the first of a crowd come before the second of any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_may_begin_with_a_crowd() {
+    let mut stage = Stage::new();
+    let (server, socks) = (free_port(), free_port());
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": server, "protocol": "socks", "streamSettings": {"network": "mws"},
+            "settings": {"auth": "password", "accounts": [{"user": "ann", "pass": "sesame"}]}}],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(Mobula, "server", &config, &[server]).await;
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": [{"protocol": "socks", "streamSettings": {"network": "mws"},
+            "settings": {"servers": [{"address": "127.0.0.1", "port": server, "users": [{"user": "ann", "pass": "sesame"}]}]}}],
+    });
+    stage.run(Mobula, "client", &config, &[socks]).await;
+    let to = traffic::echo().await;
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..600 {
+        crowd.spawn(async move {
+            let mut stream = traffic::connect(socks, &To::Ip(to))
+                .await
+                .expect("a tunnel");
+            traffic::exchange(&mut stream, b"one of many").await;
+        });
+    }
+    let all = async {
+        while crowd
+            .join_next()
+            .await
+            .transpose()
+            .expect("it is there")
+            .is_some()
+        {}
+    };
+    timeout(Duration::from_secs(15), all)
+        .await
+        .expect("in time");
 }
 
 /// A byte in time does not give a stranger a second turn.

@@ -448,6 +448,41 @@ async fn a_proxy_leads_to_the_server_and_one_of_two_servers_will_do() {
     assert!(visit(port).await);
 }
 
+/// One that has another key, or says nothing at all, holds up the next for a moment only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_or_is_silent_does_not_keep_the_others_from_their_turn() {
+    let mut tunnel = Tunnel::start("transport = \"ws\"").await;
+    let other = free_port();
+    let file = tunnel.stage.write(
+        "other.toml",
+        format!("[server]\nbind_addr = \"127.0.0.1\"\nbind_port = {other}\nauth_key = \"other\"\ntransport = \"ws\"\n"),
+    );
+    let mut command = self::tunnel("server", &file);
+    tunnel.stage.start("other", &mut command, &[other]).await;
+    let silent = listen();
+    let silent = silent.local_addr().expect("it is bound").port();
+    let echo = traffic::echo().await.port();
+    for (name, bad) in [("refused", other), ("unheard", silent)] {
+        let port = free_port();
+        let file = tunnel.client_file("transport = \"ws\"", &proxy("echo", "tcp", port, echo, ""));
+        // With which of two a port begins is its own.
+        let mut both = [format!("\"127.0.0.1:{bad}\""), "\"127.0.0.1\"".to_owned()];
+        both.rotate_left(usize::from(port % 2));
+        let both = format!("server_addr = [{}]", both.join(", "));
+        let file = file.replace("server_addr = \"127.0.0.1\"", &both);
+        let began = Instant::now();
+        tunnel.run_client(name, &file, &[]).await;
+        until_back(port).await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(7), "{name}: {took:?}");
+        let log = tunnel
+            .stage
+            .until_file_has(&format!("{name}.log"), "published")
+            .await;
+        assert!(log.contains("is not published"), "{log}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_two_files_of_the_manual_work_but_for_their_ports() {
     let shown = shown("tunnel.md", "toml");

@@ -56,8 +56,7 @@ impl App {
     /// # Errors
     ///
     /// When a place cannot be listened on, or a certificate cannot be used; nothing has changed then.
-    pub async fn change(&mut self, config: Config) -> Result<Changed, StartError> {
-        let mut config = config.heeding_marks();
+    pub async fn change(&mut self, mut config: Config) -> Result<Changed, StartError> {
         let changing = self.changing.clone();
         let _changing = changing.lock().await;
         let before = Before {

@@ -87,8 +87,7 @@ impl App {
     /// # Errors
     ///
     /// When a place cannot be listened on, or a certificate cannot be used.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
-        let mut config = config.heeding_marks();
+    pub async fn build(mut config: Config) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
         let (remembered, routing) = change::remembered(&config);
         config.state = config.state.or_else(build::system_state);

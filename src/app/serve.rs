@@ -26,7 +26,7 @@ use crate::log;
 use crate::protocol::{Datagrams, InboundContext, Sources};
 use crate::seam::{Admission, Arrival, Refusal, Unanswered};
 use crate::session::Source;
-use crate::transport::{Accepted, Arrivals, tcp};
+use crate::transport::{Accepted, Arrivals, Know, tcp};
 
 /// Pause after an error of `accept` that may pass, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -222,10 +222,8 @@ async fn connection(
     };
     match Box::pin(accepting).await {
         Ok(Accepted::One(route, arrival)) => {
-            link(&served[route], arrival, held, from_here, || {
-                drop(unfinished)
-            })
-            .await;
+            let finish = || drop(unfinished);
+            link(&served[route], arrival, held, from_here, finish, None).await;
         }
         Ok(Accepted::Many(arrivals)) => {
             Box::pin(links(served.clone(), arrivals, held, from_here, unfinished)).await;
@@ -254,13 +252,9 @@ async fn links(
             let finish = || {
                 drop(of_link);
                 let mut unfinished = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-                if unfinished.take().is_some()
-                    && let Some(know) = know
-                {
-                    know();
-                }
+                drop(unfinished.take());
             };
-            link(&served, arrival, held, from_here, finish).await;
+            link(&served, arrival, held, from_here, finish, know).await;
         });
     }
     // Of what had been a session before, the ends of its streams tell.
@@ -277,13 +271,14 @@ async fn links(
     }
 }
 
-/// From a link to a session; `finish` is called when it is one.
+/// From a link to a session; `finish` is called when it is one, or goes elsewhere, and `know` when somebody has logged in.
 async fn link(
     served: &Served,
     mut arrival: Arrival,
     held: Arc<Held>,
     from_here: bool,
     finish: impl FnOnce(),
+    know: Option<Know>,
 ) {
     let (inbound, dispatcher, context, _) = &**served;
     let finish = || {
@@ -306,6 +301,9 @@ async fn link(
             vless_route,
         }) => {
             finish();
+            if let Some(know) = know {
+                know();
+            }
             step.done(&accepted);
             if let Some(numbers) = inbound.numbers.get() {
                 numbers.accepted(held.age());

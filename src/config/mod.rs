@@ -29,7 +29,6 @@ use crate::observatory;
 use crate::policy::Policy;
 use crate::reverse;
 use crate::routing;
-use crate::transport::tcp::Tproxy;
 
 /// All that a process runs with: values, of which none is running yet.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,22 +69,6 @@ impl Config {
         self.inbounds
             .iter()
             .flat_map(|first| std::iter::once(first).chain(&first.beside))
-    }
-
-    /// Beside a transparent inbound no socket goes without its mark: what it sends would come in again.
-    pub(crate) fn heeding_marks(mut self) -> Self {
-        let is_transparent = |one: &Inbound| one.transport.sockopt.tproxy != Tproxy::Off;
-        let needs_mark = self.all_inbounds().any(is_transparent);
-        for first in &mut self.inbounds {
-            first.transport.sockopt.needs_mark = needs_mark;
-            for one in &mut first.beside {
-                one.transport.sockopt.needs_mark = needs_mark;
-            }
-        }
-        for outbound in &mut self.outbounds {
-            outbound.transport.sockopt.needs_mark = needs_mark;
-        }
-        self
     }
 }
 

@@ -106,7 +106,9 @@ impl Publisher {
                 true => TRY_LIMIT,
                 false => OPEN_LIMIT,
             };
-            let (what, error) = match self.open_within(limit, turn).await {
+            let opened = self.open_within(limit, turn).await;
+            failures += usize::from(opened.is_err());
+            let (what, error) = match opened {
                 Ok((link, at)) => {
                     for (name, to) in self.settings.ends() {
                         info!(target: NOTICE, "{name}: published on {at} → {to}");
@@ -123,9 +125,12 @@ impl Publisher {
                 log::repeated_cause(&text, &text, code_of(&error).as_deref());
             }
             match AnswerError::of(&error) {
-                Some(_) => sleep(REFUSED_PAUSE).await,
+                Some(_) => {
+                    turn += usize::from(self.settings.servers > 1);
+                    sleep(REFUSED_PAUSE).await;
+                }
                 None => {
-                    (turn, failures) = (turn + 1, failures + 1);
+                    turn += 1;
                     sleep(pause).await;
                     pause = MAX_PAUSE.min(pause * 2);
                 }

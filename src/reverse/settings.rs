@@ -27,6 +27,8 @@ pub struct PublishSettings {
     pub tag: Arc<str>,
     /// `outboundTag`: the `relay` outbounds that have servers. When one fails the next has its turn.
     pub outbounds: Vec<Arc<str>>,
+    /// How many of these, one after the other, lead to different servers: one that refuses may be another's only.
+    pub servers: usize,
     /// `listen`: the address and port at the server.
     pub listen: Destination,
     /// `network`.

@@ -1,5 +1,6 @@
 //! The task of a session: its frames into the streams' inboxes, the streams' frames out to the link.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use super::codec::{Decoder, FrameError};
 use super::frames::{Frames, socket};
 use super::settings::{KeepAlive, Settings};
 use super::stream::SmuxStream;
-use super::table::{MAX_STREAMS, Table};
+use super::table::{MAX_STREAMS, STRANGERS, Table};
 use crate::io::burst::Burst;
 use crate::io::{Io, Link, coop, scratch};
 
@@ -26,10 +27,11 @@ const TURNS: usize = 8;
 const REST: Duration = Duration::from_secs(1);
 
 /// One read of a session in which nobody has said who they are: what it opens is there before it is counted.
-const STRANGERS_READ: usize = 2 * 1024;
+const STRANGERS_READ: usize = 16 * 1024;
 
-/// How long such a session may be without a stream; V2Ray's default `handshake`.
+/// After how long such a session has to have a stream, and how often that is looked at then.
 const STRANGERS_LIMIT: Duration = Duration::from_secs(60);
+const STRANGERS_LOOK: Duration = Duration::from_secs(15);
 
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -45,7 +47,8 @@ pub(super) struct Driver<D> {
     door: D,
     decoder: Decoder,
     burst: Burst,
-    opened: Vec<u32>,
+    /// Streams that the peer has opened and nobody was given yet.
+    opened: VecDeque<u32>,
     /// Frames on their way down.
     output: Frames,
     unflushed: bool,
@@ -77,7 +80,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             door,
             decoder,
             burst: Burst::default(),
-            opened: Vec::new(),
+            opened: VecDeque::new(),
             output: Frames::default(),
             unflushed: false,
             spoke: Instant::now(),
@@ -117,6 +120,8 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
     /// Ready when the link has ended, or nobody needs it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..TURNS {
+            // Whoever waited may have room, or be known by now.
+            self.give_out();
             // Whatever makes a frame from here on wakes the task again.
             let _ = self.poll_out(cx)?;
             match self.poll_in(cx)? {
@@ -161,13 +166,14 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
     /// One read, and what is in it; `false` at the end of the link.
     fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         // The reader that makes room wakes us.
-        let (room, jam_due) = self
-            .table
-            .with(|state| (state.poll_room(cx), state.jam_due()));
+        let (room, jam_due, are_strangers) = self.table.with(|state| {
+            let room = state.poll_room(cx);
+            (room, state.jam_due(), state.are_strangers())
+        });
         self.jam_due = jam_due;
         ready!(room);
         let mut scratch = scratch::take();
-        let most = match self.table.with(|state| state.are_strangers()) {
+        let most = match are_strangers {
             true => STRANGERS_READ,
             false => scratch::READ,
         };
@@ -194,15 +200,28 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             }
             Ok(())
         });
-        for id in self.opened.drain(..) {
+        self.give_out();
+        taken.map_err(|e: FrameError| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Poll::Ready(Ok(true))
+    }
+
+    /// Gives the door the streams that the peer has opened, of strangers as many as are served at a time.
+    fn give_out(&mut self) {
+        while let Some(id) = self.opened.front().copied() {
+            let (are_strangers, streams) = self
+                .table
+                .with(|state| (state.are_strangers(), state.streams()));
+            let given = streams.saturating_sub(self.opened.len());
+            if are_strangers && given >= STRANGERS {
+                return;
+            }
+            self.opened.pop_front();
             let stream = SmuxStream::new(self.table.opened(id));
             // One that nobody takes is dropped, and so ended.
-            if self.table.with(|state| state.streams()) <= MAX_STREAMS {
+            if streams <= MAX_STREAMS {
                 (self.door)(Link::other(stream));
             }
         }
-        taken.map_err(|e: FrameError| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        Poll::Ready(Ok(true))
     }
 
     /// Ready when nobody needs the session, or its peer has gone.
@@ -261,7 +280,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         let table = &self.table;
         let (are_strangers, streams) = table.with(|state| (state.are_strangers(), state.streams()));
         // Those that are there have a time limit of their own.
-        self.strangers_due = are_strangers.then(|| now + STRANGERS_LIMIT / 4);
+        self.strangers_due = are_strangers.then(|| now + STRANGERS_LOOK);
         if are_strangers && streams == 0 {
             let text = "nobody has logged in";
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));

@@ -29,7 +29,7 @@ pub struct Arrivals {
 }
 
 /// Says that somebody has logged in.
-type Know = Arc<dyn Fn() + Send + Sync>;
+pub type Know = Arc<dyn Fn() + Send + Sync>;
 
 /// Why a connection brings no links.
 pub struct Fault {

@@ -46,7 +46,7 @@ pub mod tls;
 pub mod ws;
 
 #[cfg(feature = "app")]
-pub use arrivals::{Accepted, Arrivals};
+pub use arrivals::{Accepted, Arrivals, Know};
 #[cfg(feature = "app")]
 pub use front::Asked;
 #[cfg(feature = "app")]

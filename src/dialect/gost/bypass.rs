@@ -140,7 +140,7 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
     })
 }
 
-/// In a file of gost's a bypass is called by its name alone.
+/// A file of gost's calls a bypass by its name, and knows no list in place.
 fn is_of_file(at: &At) -> bool {
     !["-L ", "-F "]
         .iter()

@@ -365,6 +365,7 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
         at: Place::default(),
         tag: name.into(),
         outbounds: ends,
+        servers: 1,
         listen,
         network: if udp { Network::Udp } else { Network::Tcp },
         to,

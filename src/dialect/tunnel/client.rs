@@ -110,6 +110,7 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
     }
     let publish = proxies?.into_iter().map(|proxy| reverse::PublishSettings {
         outbounds: in_turn(&ways, proxy.listen.port),
+        servers: servers.len(),
         ..proxy
     });
     let publish = publish.collect();

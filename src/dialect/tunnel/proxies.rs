@@ -113,6 +113,7 @@ fn read_one(
         at: Place::default(),
         tag: name.as_str().into(),
         outbounds: Vec::new(),
+        servers: 0,
         listen,
         network,
         to: match kind {

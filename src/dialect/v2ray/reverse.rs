@@ -84,10 +84,12 @@ fn publication(node: &Node) -> Option<PublishSettings> {
         }),
     };
     object.finish();
+    let outbounds: Vec<_> = outbounds?;
     Some(PublishSettings {
         at: node.path.clone().into(),
         tag: tag?.1.into(),
-        outbounds: outbounds?,
+        servers: outbounds.len(),
+        outbounds,
         listen: listen?.1,
         network: network?,
         to: to?,

@@ -21,7 +21,6 @@ pub(super) fn read(settings: &Node) -> SockOpt {
         keep_alive: read_keep_alive(&object),
         // V2Ray reads an int32 and takes 0 for "none".
         mark: object.read("mark").filter(|mark: &u32| *mark != 0),
-        needs_mark: false,
         device: object
             .first(&["bindToDevice", "interface"])
             .and_then(|node| read_device(&node)),
@@ -258,7 +257,6 @@ mod tests {
                     interval: Duration::from_secs(30)
                 },
                 mark: Some(255),
-                needs_mark: false,
                 device: Some("lo".to_owned()),
                 mptcp: true,
                 tproxy: Tproxy::Tproxy,

@@ -114,11 +114,14 @@ impl Drop for Answering {
 
 /// Who runs without root may listen and yet lack the right to answer.
 fn complain(from: SocketAddr, error: &io::Error) {
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        log::repeated(&format!(
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => log::repeated(&format!(
             "cannot answer as {from}: permission denied (it needs root, or CAP_NET_ADMIN and, for ports below \
              1024, CAP_NET_BIND_SERVICE)"
-        ));
+        )),
+        // An option that is not this process' to set.
+        io::ErrorKind::Other => log::repeated(&format!("cannot answer as {from}: {error}")),
+        _ => {}
     }
 }
 

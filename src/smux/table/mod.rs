@@ -23,7 +23,7 @@ use super::codec::Version;
 use super::settings::Settings;
 
 pub(super) use handle::{Handle, Sent};
-pub(super) use state::State;
+pub(super) use state::{STRANGERS, State};
 use stream::Stream;
 
 /// Streams of a session at a time, at either end; gost has no bound. Those that have yet to say who they are have one for
@@ -52,6 +52,13 @@ impl Table {
         })
     }
 
+    /// The same, of people whom nobody knows yet.
+    pub(super) fn of_strangers(settings: &Settings) -> Arc<Self> {
+        let table = Self::new(settings, None, 0);
+        table.lock().are_strangers = true;
+        table
+    }
+
     /// Does something with the streams, and wakes whomever it concerns when it is done.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
@@ -66,13 +73,6 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same, of people whom nobody knows yet.
-    pub(super) fn of_strangers(settings: &Settings) -> Arc<Self> {
-        let table = Self::new(settings, None, 0);
-        table.lock().are_strangers = true;
-        table
     }
 
     /// A stream with the next number, of which the peer hears with the first frame; `None` when the session is over, or its

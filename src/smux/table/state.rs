@@ -16,12 +16,16 @@ use crate::smux::settings::Settings;
 /// Frames that wait for the link because of what came by it, before it is read no further.
 const ANSWERS_MAX: usize = 256 * 1024;
 
-/// Streams at a time of a session in which nobody has said who they are. An opening is eight bytes, and each takes kilobytes here until
-/// its time is up; a client that is known may have very many.
-const STRANGERS: usize = 128;
+/// Streams that are served at a time of a session in which nobody has said who they are: an opening is eight bytes, and each takes
+/// kilobytes here until its time is up. A client that is known may have very many.
+pub(crate) const STRANGERS: usize = 128;
+
+/// How many of them there may be, those included that wait for their turn: a known client may well begin with a crowd, of which
+/// the first must be read to the end of their logins.
+const STRANGERS_WAITING: usize = 4096;
 
 /// Bytes of theirs that may lie unread.
-const STRANGERS_HOLD: usize = 64 * 1024;
+const STRANGERS_HOLD: usize = 256 * 1024;
 
 pub(crate) struct State {
     pub(super) streams: HashMap<u32, Stream>,
@@ -193,9 +197,9 @@ impl State {
         self.are_strangers
     }
 
-    /// Strangers have as many streams as they may.
+    /// Strangers have opened as many streams as they may.
     fn is_crowded(&self) -> bool {
-        self.are_strangers && self.streams.len() >= STRANGERS
+        self.are_strangers && self.streams.len() >= STRANGERS_WAITING
     }
 
     /// Whether more may be read; if not, the task in `cx` is woken when it may.

@@ -126,7 +126,11 @@ pub fn listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<L
     let listener = Arc::new(TcpListener::from_std(socket.into())?);
     handed::remember(&listener, addr.port() == 0, None);
     let at = listener.local_addr()?;
-    let one = !at.ip().is_unspecified() && sockopt.tproxy == Tproxy::Off;
+    let is_transparent = sockopt.tproxy != Tproxy::Off;
+    if is_transparent {
+        transparent::begins();
+    }
+    let one = !at.ip().is_unspecified() && !is_transparent;
     Ok(Listener::Tcp(listener, sockopt.tproxy, one.then_some(at)))
 }
 

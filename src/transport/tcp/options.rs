@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::settings::{FastOpen, KeepAlive, SockOpt, TcpOptions};
+use super::transparent;
 use crate::cause::reason;
 use crate::io::{Link, handshakes, open_files};
 
@@ -86,7 +87,8 @@ impl SockOpt {
     pub(super) fn apply(&self, socket: &Socket) -> io::Result<()> {
         if let Some(mark) = self.mark {
             let set = socket.set_mark(mark);
-            match self.needs_mark {
+            // By it alone a packet filter knows what it must not bring back.
+            match transparent::is_there() {
                 true => named("mark", set)?,
                 false => tried("mark", set),
             }

@@ -18,9 +18,6 @@ pub struct SockOpt {
     pub keep_alive: KeepAlive,
     /// `mark`: `SO_MARK`, for policy routing.
     pub mark: Option<u32>,
-    /// No socket goes without its mark, as it may where nobody but policy routing asks for it: by it alone a packet filter knows
-    /// what it must not bring back.
-    pub needs_mark: bool,
     /// `bindToDevice`: `SO_BINDTODEVICE`, the name of a network interface.
     pub device: Option<String>,
     /// `mptcp`: Multipath TCP where the kernel has it.

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockRef, Socket};
@@ -57,6 +58,19 @@ pub fn udp_answer(from: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> 
     set_transparent(&socket, from)?;
     socket.bind(&from.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// A packet filter brings connections to this process.
+static IS_THERE: AtomicBool = AtomicBool::new(false);
+
+/// An inbound listens for what a packet filter brings.
+pub(super) fn begins() {
+    IS_THERE.store(true, Ordering::Relaxed);
+}
+
+/// Whether one does, or did: what is not marked may come in again.
+pub(super) fn is_there() -> bool {
+    IS_THERE.load(Ordering::Relaxed)
 }
 
 impl SockOpt {

@@ -283,7 +283,6 @@ fn sockopt(socket: Option<&SocketConfig>, at: &At) -> Option<SockOpt> {
         },
         keep_alive: keep_alive(socket.tcp_keep_alive_idle, socket.tcp_keep_alive_interval),
         mark: Some(socket.mark as u32).filter(|mark| *mark != 0),
-        needs_mark: false,
         device: text(&socket.interface),
         mptcp: socket.tcp_mptcp,
         every_arrival: false,
