@@ -109,6 +109,9 @@ impl SockOpt {
             // An IPv6 socket may take IPv4 as well.
             Ok(setsockopt(socket, sockopt::Ipv4OrigDstAddr, &true)?)
         };
+        if self.tproxy != Tproxy::Off {
+            begins();
+        }
         match self.tproxy {
             Tproxy::Off => Ok(()),
             Tproxy::Redirect => {
