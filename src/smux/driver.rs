@@ -16,7 +16,7 @@ use super::codec::{Decoder, FrameError};
 use super::frames::{Frames, socket};
 use super::settings::{KeepAlive, Settings};
 use super::stream::SmuxStream;
-use super::table::{MAX_STREAMS, STRANGERS, Table};
+use super::table::{MAX_STREAMS, Table, strangers};
 use crate::io::burst::Burst;
 use crate::io::{Io, Link, coop, scratch};
 
@@ -25,13 +25,6 @@ const TURNS: usize = 8;
 
 /// How long a session keeps the room that its frames take: to make it anew for each costs as much as a copy of them.
 const REST: Duration = Duration::from_secs(1);
-
-/// One read of a session in which nobody has said who they are: what it opens is there before it is counted.
-const STRANGERS_READ: usize = 16 * 1024;
-
-/// After how long such a session has to have a stream, and how often that is looked at then.
-const STRANGERS_LIMIT: Duration = Duration::from_secs(60);
-const STRANGERS_LOOK: Duration = Duration::from_secs(15);
 
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -86,7 +79,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             spoke: Instant::now(),
             rest_due: None,
             jam_due: None,
-            strangers_due: are_strangers.then(|| Instant::now() + STRANGERS_LIMIT),
+            strangers_due: are_strangers.then(|| Instant::now() + strangers::LIMIT),
             timer: Box::pin(sleep(first)),
         }
     }
@@ -166,17 +159,13 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
     /// One read, and what is in it; `false` at the end of the link.
     fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         // The reader that makes room wakes us.
-        let (room, jam_due, are_strangers) = self.table.with(|state| {
+        let (room, jam_due, most) = self.table.with(|state| {
             let room = state.poll_room(cx);
-            (room, state.jam_due(), state.are_strangers())
+            (room, state.jam_due(), state.read_max())
         });
         self.jam_due = jam_due;
         ready!(room);
         let mut scratch = scratch::take();
-        let most = match are_strangers {
-            true => STRANGERS_READ,
-            false => scratch::READ,
-        };
         let mut buf = ReadBuf::new(&mut scratch[..most]);
         ready!(Pin::new(&mut self.link).poll_read(cx, &mut buf))?;
         let mut input = buf.filled();
@@ -205,14 +194,14 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         Poll::Ready(Ok(true))
     }
 
-    /// Gives the door the streams that the peer has opened, of strangers as many as are served at a time.
+    /// Gives the door the streams that the peer has opened, as far as they are served.
     fn give_out(&mut self) {
         while let Some(id) = self.opened.front().copied() {
-            let (are_strangers, streams) = self
+            let waiting = self.opened.len();
+            let (is_served, streams) = self
                 .table
-                .with(|state| (state.are_strangers(), state.streams()));
-            let given = streams.saturating_sub(self.opened.len());
-            if are_strangers && given >= STRANGERS {
+                .with(|state| (state.serves_one_more(waiting), state.streams()));
+            if !is_served {
                 return;
             }
             self.opened.pop_front();
@@ -280,7 +269,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         let table = &self.table;
         let (are_strangers, streams) = table.with(|state| (state.are_strangers(), state.streams()));
         // Those that are there have a time limit of their own.
-        self.strangers_due = are_strangers.then(|| now + STRANGERS_LOOK);
+        self.strangers_due = are_strangers.then(|| now + strangers::LOOK);
         if are_strangers && streams == 0 {
             let text = "nobody has logged in";
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));

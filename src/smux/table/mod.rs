@@ -2,9 +2,9 @@
 //!
 //! What comes for a stream waits here until its reader takes it. Version 1 has no window for a stream, so a session whose
 //! unread bytes have reached a bound is read no further until some are taken; what is done about slow readers has a room
-//! (`slow`). In version 2 a sender may have so much on its way, and no more. A window begins at
-//! 256 KiB and doubles while its reader keeps up, so distance throttles nobody who reads, and who does not read
-//! keeps little. The bound of the session is there in both.
+//! (`slow`), and so has what a peer may have before it has logged in (`strangers`). In version 2 a sender may have so much on
+//! its way, and no more. A window begins at 256 KiB and doubles while its reader keeps up, so distance throttles nobody who
+//! reads, and who does not read keeps little. The bound of the session is there in both.
 //!
 //! FIN ends a stream in both directions: gost forgets what comes behind one, and its own writes fail. So a stream tells
 //! its end when both directions are over, and who has heard one gets little more time to write. A peer that knows more
@@ -14,6 +14,7 @@ mod handle;
 mod send;
 mod slow;
 mod state;
+pub(super) mod strangers;
 mod stream;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,7 @@ use super::codec::Version;
 use super::settings::Settings;
 
 pub(super) use handle::{Handle, Sent};
-pub(super) use state::{STRANGERS, State};
+pub(super) use state::State;
 use stream::Stream;
 
 /// Streams of a session at a time, at either end; gost has no bound. Those that have yet to say who they are have one for

@@ -16,17 +16,6 @@ use crate::smux::settings::Settings;
 /// Frames that wait for the link because of what came by it, before it is read no further.
 const ANSWERS_MAX: usize = 256 * 1024;
 
-/// Streams that are served at a time of a session in which nobody has said who they are: an opening is eight bytes, and each takes
-/// kilobytes here until its time is up. A client that is known may have very many.
-pub(crate) const STRANGERS: usize = 128;
-
-/// How many of them there may be, those included that wait for their turn: a known client may well begin with a crowd, of which
-/// the first must be read to the end of their logins.
-const STRANGERS_WAITING: usize = 4096;
-
-/// Bytes of theirs that may lie unread.
-const STRANGERS_HOLD: usize = 256 * 1024;
-
 pub(crate) struct State {
     pub(super) streams: HashMap<u32, Stream>,
     /// What is spoken; a server knows it from the first frame on.
@@ -180,26 +169,7 @@ impl State {
             true => self.hold_max_windowed,
             false => self.receive_max,
         };
-        match self.are_strangers {
-            true => most.min(STRANGERS_HOLD),
-            false => most,
-        }
-    }
-
-    /// From now on whoever is at the other end may have as much as those whom one knows.
-    pub(crate) fn know(&mut self) {
-        if std::mem::take(&mut self.are_strangers) {
-            self.wake_driver();
-        }
-    }
-
-    pub(crate) fn are_strangers(&self) -> bool {
-        self.are_strangers
-    }
-
-    /// Strangers have opened as many streams as they may.
-    fn is_crowded(&self) -> bool {
-        self.are_strangers && self.streams.len() >= STRANGERS_WAITING
+        self.bound_held(most)
     }
 
     /// Whether more may be read; if not, the task in `cx` is woken when it may.
@@ -303,7 +273,8 @@ impl State {
             self.out = Frames::default();
         }
         // A crowd that has gone leaves its room behind.
-        if self.streams.capacity() > STRANGERS.max(8 * self.streams.len()) {
+        const MANY: usize = 128;
+        if self.streams.capacity() > MANY.max(8 * self.streams.len()) {
             self.streams.shrink_to(2 * self.streams.len());
         }
     }
