@@ -1,7 +1,7 @@
 //! `mobula format`: a config made tidy, with its comments.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 
 use super::BAD_CONFIG;
 use crate::cause::system_words;
+use crate::dialect::contents;
 use crate::dialect::v2ray::json::tidy;
 use crate::report::Message;
 
@@ -47,14 +48,11 @@ fn one(file: &Path, args: &FormatArgs) -> Result<bool, Box<Message>> {
     let name = file.display().to_string();
     let failed = |e: io::Error| Box::new(Message::of_file(&name, system_words(&e)));
     let is_stdin = matches!(file.to_str(), Some("-" | "stdin:"));
-    let text = match is_stdin {
-        true => {
-            let mut text = String::new();
-            io::stdin().read_to_string(&mut text).map(|_| text)
-        }
-        false => fs::read_to_string(file),
+    let bytes = match is_stdin {
+        true => contents::of_stdin(),
+        false => contents::of_file(file),
     };
-    let text = text.map_err(failed)?;
+    let text = bytes.and_then(contents::text).map_err(failed)?;
     let tidied = tidy(&text).map_err(|error| {
         let message = Message::of_file(&name, error.to_string());
         Box::new(message.at(error.place, &text))

@@ -2,8 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,8 +11,8 @@ use super::reload::Fresh;
 use super::run::{self, Again, Ending};
 use super::say;
 use crate::cause::system_words;
-use crate::dialect::encoding;
 use crate::dialect::gost::{self, Form, Launch};
+use crate::dialect::{contents, encoding};
 
 /// Whether it is asked for by the program's name.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
@@ -218,12 +216,8 @@ fn file(name: String) -> Result<(String, String), String> {
         return Err(format!("{name}: a config is not fetched, expected a file"));
     }
     let read = match &*name {
-        "-" => {
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().lock().read_to_end(&mut bytes);
-            read.map(|_| bytes)
-        }
-        name => fs::read(name),
+        "-" => contents::of_stdin(),
+        name => contents::of_file(name.as_ref()),
     };
     let text = read
         .map_err(|e| system_words(&e))

@@ -4,6 +4,7 @@
 
 mod clash;
 mod clients;
+pub mod contents;
 pub mod encoding;
 pub mod form;
 pub mod gost;

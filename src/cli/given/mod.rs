@@ -4,13 +4,13 @@ mod fetch;
 mod pages;
 mod socket;
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::cause::system_words;
+use crate::dialect::contents;
 use crate::dialect::form::{self, Form};
 use crate::dialect::v2ray::json::Text;
 use crate::dialect::v2ray::languages::Language;
@@ -66,25 +66,15 @@ impl Source {
     /// Standard input can be read once.
     pub(super) fn bytes(&self) -> Result<Vec<u8>, String> {
         let read = match self {
-            Self::File(path) => File::open(path).and_then(all),
-            Self::Stdin => all(io::stdin().lock()),
+            Self::File(path) => contents::of_file(path),
+            Self::Stdin => contents::of_stdin(),
             Self::Url(url) => return fetch(url),
             Self::Socket(asked) => return fetch_from(asked),
             Self::Link(link) => return Ok(link.clone().into_bytes()),
         };
         let name = || self.name().escape_debug().to_string();
-        let bytes = read.map_err(|e| format!("{}: {}", name(), system_words(&e)))?;
-        match bytes.len() as u64 > MOST {
-            true => Err(format!("{}: it has more than {} MiB", name(), MOST >> 20)),
-            false => Ok(bytes),
-        }
+        read.map_err(|e| format!("{}: {}", name(), system_words(&e)))
     }
-}
-
-fn all(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(MOST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Of links it may be in another encoding, for the names in them: these are spoiled then, and nothing else.
@@ -147,12 +137,7 @@ fn bytes_of_file(path: &Path) -> Result<Vec<u8>, String> {
     if !is_file.map_err(|e| system_words(&e))? {
         return Err("it is no file".to_owned());
     }
-    let bytes = File::open(path).and_then(all);
-    let bytes = bytes.map_err(|e| system_words(&e))?;
-    if bytes.len() as u64 > MOST {
-        return Err(format!("it has more than {} MiB", MOST >> 20));
-    }
-    Ok(bytes)
+    contents::of_file(path).map_err(|e| system_words(&e))
 }
 
 /// What is wrong with a config of V2Ray that was fetched and names files of certificates, which would be opened as it is read.
@@ -181,9 +166,6 @@ pub(super) fn of_this_machine(name: &str, part: &str) -> Message {
 
 /// More than the longest subscriptions there are: the most that is fetched.
 const LONGEST: u64 = 16 << 20;
-
-/// The most that is read of this machine: a config has a line for each of a million users.
-const MOST: u64 = 256 << 20;
 
 #[cfg(test)]
 mod tests {

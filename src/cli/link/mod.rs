@@ -4,8 +4,6 @@ mod args;
 pub(super) mod picture;
 pub(super) mod qr;
 
-use std::fs;
-use std::io::Read;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -18,6 +16,7 @@ use super::{BAD_CONFIG, inputs, say, test};
 use crate::address::Host;
 use crate::cause::system_words;
 use crate::config::{Config, Outbound};
+use crate::dialect::contents;
 use crate::dialect::links::{self, Form, Public};
 use crate::dialect::v2ray;
 
@@ -97,12 +96,8 @@ fn links_in(given: &str) -> Result<Vec<String>, String> {
         return Ok(vec![given.to_owned()]);
     }
     let bytes = match given {
-        "-" | "stdin:" => {
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().lock().read_to_end(&mut bytes);
-            read.map(|_| bytes)
-        }
-        path => fs::read(path),
+        "-" | "stdin:" => contents::of_stdin(),
+        path => contents::of_file(path.as_ref()),
     };
     let bytes = bytes.map_err(|e| {
         format!(

@@ -18,7 +18,7 @@ mod text;
 use std::path::Path;
 
 use crate::config::{Config, Log, LogLevel, LogTarget};
-use crate::dialect::encoding;
+use crate::dialect::{contents, encoding};
 use crate::policy::Policy;
 use crate::protocol::accounts::Account;
 use crate::report::Message;
@@ -53,7 +53,7 @@ const PATHS: [&str; 2] = ["/", "/ws"];
 /// Reads a file; `level` is what the environment wants logged.
 pub fn load(end: End, file: &Path, level: Option<LogLevel>) -> Loaded {
     let name = file.display().to_string();
-    let read = std::fs::read(file);
+    let read = contents::of_file(file);
     let read = read.map_err(|e| format!("cannot be read: {}", crate::cause::system_words(&e)));
     let content = match read.and_then(encoding::whole) {
         Ok(content) => content,

@@ -1,8 +1,7 @@
 //! From files to a [`Config`], or to all that is wrong with them.
 
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use serde_json::{Map, Value};
 
@@ -12,6 +11,7 @@ use super::message;
 use super::{foreign, global, read};
 use crate::cause::system_words;
 use crate::config::Config;
+use crate::dialect::contents;
 use crate::dialect::encoding::decoded;
 use crate::dialect::v2ray::json::{Node, Report, Text, found, is_spelling_of};
 use crate::report::Message;
@@ -230,11 +230,7 @@ impl Input {
     fn bytes(&self) -> io::Result<Vec<u8>> {
         match self {
             Self::File(path) => read_file(path),
-            Self::Stdin => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
+            Self::Stdin => contents::of_stdin(),
             Self::Text { text, .. } => Ok(text.clone().into_bytes()),
             Self::Bytes { bytes, .. } => Ok(bytes.clone()),
         }
@@ -247,7 +243,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
             "this is a directory, expected a file (`-confdir` takes a directory)",
         ));
     }
-    fs::read(path)
+    contents::of_file(path)
 }
 
 /// What one input holds.

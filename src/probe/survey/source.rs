@@ -1,7 +1,5 @@
 //! Where nodes come from: a config, a link, a subscription, Clash's YAML.
 
-use std::fs;
-use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,7 +9,7 @@ use crate::cause::system_words;
 use crate::config::{Config, Outbound};
 use crate::dialect::v2ray::json::Text;
 use crate::dialect::v2ray::{self, Format, Input, Options};
-use crate::dialect::{links, payload};
+use crate::dialect::{contents, links, payload};
 use crate::observatory::Url;
 use crate::probe::lab::Lab;
 use crate::probe::measure;
@@ -71,17 +69,11 @@ pub async fn read(given: &str) -> Result<Source, String> {
     let path = given.to_owned();
     // A terminal or a pipe may never end, and a signal is heard meanwhile.
     let reading = tokio::task::spawn_blocking(move || match &*path {
-        "-" | "stdin:" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .lock()
-                .read_to_string(&mut text)
-                .map(|_| text)
-        }
-        path => fs::read_to_string(path),
+        "-" | "stdin:" => contents::of_stdin(),
+        path => contents::of_file(path.as_ref()),
     });
     let read = reading.await.map_err(std::io::Error::from);
-    let text = read.flatten().map_err(|e| {
+    let text = read.flatten().and_then(contents::text).map_err(|e| {
         let why = system_words(&e);
         format!("{shown}: {why}, expected a config, a link, a subscription or Clash's YAML")
     })?;

@@ -22,6 +22,16 @@ impl Comment<'_> {
     pub(super) fn is_block(&self) -> bool {
         self.text.starts_with("/*")
     }
+
+    /// Its end is that of the text.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_block() && !self.text[2..].ends_with("*/")
+    }
+}
+
+/// Bytes of the comment that `text` begins with, from `/*` to `*/`.
+pub(super) fn block_len(text: &str) -> usize {
+    text[2..].find("*/").map_or(text.len(), |at| at + 4)
 }
 
 /// Gives tokens, and the comments between them when it is asked.
@@ -143,7 +153,7 @@ impl<'a> Lexer<'a> {
         let len = if self.rest.starts_with('#') || self.rest.starts_with("//") {
             self.rest.find('\n').unwrap_or(self.rest.len())
         } else if self.rest.starts_with("/*") {
-            self.rest.find("*/").map_or(self.rest.len(), |at| at + 2)
+            block_len(self.rest)
         } else {
             return None;
         };

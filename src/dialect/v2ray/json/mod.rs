@@ -173,6 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_ends_behind_its_mark_and_one_without_an_end_is_named() {
+        let (value, _) = Text::new("/*/ x */ 1 /**/".to_owned()).parse().unwrap();
+        assert_eq!(value, 1);
+        let error = Text::new("{\n \"a\": \"/*\", /* b".to_owned()).parse();
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "line 2, column 13: this comment has no end, expected */"
+        );
+        let error = Text::new("{ /* b */ \"a\":".to_owned()).parse();
+        assert!(error.unwrap_err().text.starts_with("the text ends inside"));
+    }
+
+    #[test]
     fn every_mistake_is_reported_with_its_path() {
         let value = json!({"inbounds": [{"port": "x", "Listen": 5, "prot": "vmess"}]});
         let report = Report::default();

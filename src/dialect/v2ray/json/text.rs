@@ -3,6 +3,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use super::lexer::{Lexer, block_len};
 use super::spans::Spans;
 use crate::report::Span;
 
@@ -51,6 +52,10 @@ impl Text {
             let text = full
                 .rsplit_once(" at line ")
                 .map_or(&*full, |(head, _)| head);
+            if let (true, Some(place)) = (e.is_eof(), self.open_comment()) {
+                let text = "this comment has no end, expected */".to_owned();
+                return SyntaxError { place, text };
+            }
             SyntaxError {
                 place: Span::at(&self.text, e.line(), e.column()),
                 text: text.replace("EOF while parsing", "the text ends inside"),
@@ -64,6 +69,20 @@ impl Text {
         });
         self.blanked.truncate(end);
         Ok((value, rest))
+    }
+
+    /// The mark of a comment that takes all of the rest.
+    fn open_comment(&self) -> Option<Span> {
+        let mut lexer = Lexer::new(&self.text);
+        loop {
+            if let Some(last) = lexer.comments().pop()
+                && last.is_open()
+            {
+                let at = self.text.len() - last.text.len();
+                return Some(Span::new(&self.text, at..at + 2));
+            }
+            lexer.next()?;
+        }
     }
 
     /// Where its values stand; `None` when it is no JSON.
@@ -112,7 +131,7 @@ fn blank(text: &str) -> String {
             push_blank(&mut out, &rest[..len]);
             len
         } else if rest.starts_with("/*") {
-            let len = rest.find("*/").map_or(rest.len(), |n| n + 2);
+            let len = block_len(rest);
             push_blank(&mut out, &rest[..len]);
             len
         } else {
