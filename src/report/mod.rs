@@ -17,5 +17,5 @@ pub use path::{Path, Step};
 pub use place::Place;
 pub use placed::Placed;
 pub use problems::{Kind, Problem, Report};
-pub use span::Span;
+pub use span::{Lines, Span};
 pub use words::{did_you_mean, either};

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A JSON path; the root prints as `config`. Paths share the beginning that they have in common.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path(Option<Arc<(Self, Step)>>);
 
 /// From a value to one inside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A key of an object.
     Key(Box<str>),

@@ -1,12 +1,13 @@
 //! What a reader of settings has to say: mistakes, and things without effect.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 
 use super::Path;
 
 /// One line for the user: where, and what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     pub path: Path,
     pub text: String,
@@ -17,7 +18,7 @@ pub struct Problem {
 }
 
 /// What a mistake means for the part of a config that it stands in, an inbound or an outbound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Nobody knows what is meant.
     #[default]
@@ -31,9 +32,16 @@ pub enum Kind {
 /// Collects problems while settings are read; shared by all readers of one config.
 #[derive(Debug, Default)]
 pub struct Report {
-    errors: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
+    errors: RefCell<List>,
+    warnings: RefCell<List>,
     protobuf_names: bool,
+}
+
+/// Each is said once.
+#[derive(Debug, Default)]
+struct List {
+    all: Vec<Problem>,
+    said: HashSet<Problem>,
 }
 
 impl Report {
@@ -53,7 +61,7 @@ impl Report {
     #[cold]
     #[inline(never)]
     pub fn error(&self, path: &Path, text: impl Into<String>) {
-        push(&self.errors, Problem::new(path, text));
+        self.errors.borrow_mut().push(Problem::new(path, text));
     }
 
     /// As [`Self::error`], of this kind.
@@ -61,25 +69,25 @@ impl Report {
     #[inline(never)]
     pub fn error_of(&self, kind: Kind, path: &Path, text: impl Into<String>) {
         let problem = Problem::new(path, text);
-        push(&self.errors, Problem { kind, ..problem });
+        self.errors.borrow_mut().push(Problem { kind, ..problem });
     }
 
     /// How many errors there are.
     pub fn count(&self) -> usize {
-        self.errors.borrow().len()
+        self.errors.borrow().all.len()
     }
 
     /// Makes warnings of the errors from the `first` on, with `fate` at their end, if there are any and all are of
     /// `kinds`; says whether it did.
     pub fn forgive(&self, first: usize, kinds: &[Kind], fate: &str) -> bool {
         let mut errors = self.errors.borrow_mut();
-        let new = &errors[first..];
+        let new = &errors.all[first..];
         if new.is_empty() || !new.iter().all(|problem| kinds.contains(&problem.kind)) {
             return false;
         }
-        for mut problem in errors.drain(first..) {
+        for mut problem in errors.take(first) {
             problem.text = format!("{}; {fate}", problem.text);
-            push(&self.warnings, problem);
+            self.warnings.borrow_mut().push(problem);
         }
         true
     }
@@ -87,7 +95,7 @@ impl Report {
     #[cold]
     #[inline(never)]
     pub fn warn(&self, path: &Path, text: impl Into<String>) {
-        push(&self.warnings, Problem::new(path, text));
+        self.warnings.borrow_mut().push(Problem::new(path, text));
     }
 
     /// Warns of the key that ends `path`, whatever its value.
@@ -96,25 +104,22 @@ impl Report {
     pub fn warn_of_key(&self, path: &Path, text: impl Into<String>) {
         let problem = Problem::new(path, text);
         let is_the_key = true;
-        push(
-            &self.warnings,
-            Problem {
-                is_the_key,
-                ..problem
-            },
-        );
+        self.warnings.borrow_mut().push(Problem {
+            is_the_key,
+            ..problem
+        });
     }
 
     pub fn errors(&self) -> Vec<Problem> {
-        self.errors.borrow().clone()
+        self.errors.borrow().all.clone()
     }
 
     pub fn warnings(&self) -> Vec<Problem> {
-        self.warnings.borrow().clone()
+        self.warnings.borrow().all.clone()
     }
 
     pub fn has_errors(&self) -> bool {
-        !self.errors.borrow().is_empty()
+        !self.errors.borrow().all.is_empty()
     }
 }
 
@@ -129,9 +134,20 @@ impl Problem {
     }
 }
 
-fn push(list: &RefCell<Vec<Problem>>, problem: Problem) {
-    if !list.borrow().contains(&problem) {
-        list.borrow_mut().push(problem);
+impl List {
+    fn push(&mut self, problem: Problem) {
+        if self.said.insert(problem.clone()) {
+            self.all.push(problem);
+        }
+    }
+
+    /// Those from the `first` on, as if they had never been said.
+    fn take(&mut self, first: usize) -> Vec<Problem> {
+        let taken = self.all.split_off(first);
+        for problem in &taken {
+            self.said.remove(problem);
+        }
+        taken
     }
 }
 

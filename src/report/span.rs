@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+use std::iter;
 use std::ops::Range;
 
 /// A place in a text. Lines and columns are counted from 1, columns in characters.
@@ -15,19 +16,39 @@ pub struct Span {
     pub bytes: Range<usize>,
 }
 
+/// Where the lines of a text begin, for one in which many places are named.
+#[derive(Debug)]
+pub struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    /// Looks for them.
+    pub fn of(text: &'t str) -> Self {
+        let others = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text,
+            starts: iter::once(0).chain(others).collect(),
+        }
+    }
+
+    /// The place of these bytes.
+    pub fn span(&self, bytes: Range<usize>) -> Span {
+        let line = self.starts.partition_point(|start| *start <= bytes.start);
+        let before = &self.text[self.starts[line - 1]..bytes.start];
+        Span {
+            line,
+            column: 1 + before.trim_start_matches('\u{feff}').chars().count(),
+            bytes,
+        }
+    }
+}
+
 impl Span {
     /// Of these bytes of a text.
     pub fn new(text: &str, bytes: Range<usize>) -> Self {
-        let before = &text[..bytes.start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Self {
-            line: 1 + before.matches('\n').count(),
-            column: 1 + before[line_start..]
-                .trim_start_matches('\u{feff}')
-                .chars()
-                .count(),
-            bytes,
-        }
+        Lines::of(text).span(bytes)
     }
 
     /// What stands at a line and a column in characters, both counted from 1, up to a blank or what separates values; at

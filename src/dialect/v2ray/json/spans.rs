@@ -4,11 +4,11 @@ use jsonc_parser::ast::{ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use crate::report::{Path, Span, Step};
+use crate::report::{Lines, Path, Span, Step};
 
 /// A text whose values can be found by their paths.
 pub struct Spans<'t> {
-    text: &'t str,
+    lines: Lines<'t>,
     root: Value<'t>,
 }
 
@@ -21,7 +21,8 @@ impl<'t> Spans<'t> {
             &ParseOptions::default(),
         );
         let root = parsed.ok()?.value?;
-        Some(Self { text, root })
+        let lines = Lines::of(text);
+        Some(Self { lines, root })
     }
 
     /// The value at `path`, or what holds the place where it is missing.
@@ -32,7 +33,7 @@ impl<'t> Spans<'t> {
         if matches!(value, Value::Object(_) | Value::Array(_)) {
             bytes.end = bytes.start + 1;
         }
-        Span::new(self.text, bytes)
+        self.lines.span(bytes)
     }
 
     /// The last key of `path`, as it is written.
@@ -40,7 +41,7 @@ impl<'t> Spans<'t> {
         match self.walk(path) {
             (_, Some(property)) => {
                 let name = property.name.range();
-                Span::new(self.text, name.start..name.end)
+                self.lines.span(name.start..name.end)
             }
             _ => self.value(path),
         }
