@@ -22,7 +22,7 @@ mod yaml;
 use std::sync::Arc;
 
 use super::clients::beside::Beside;
-use super::clients::nodes::{Parts, Whole};
+use super::clients::parts::{Parts, Whole};
 use super::form::Outside;
 use super::tree::keys::{Keys, Notes};
 use super::tree::text;

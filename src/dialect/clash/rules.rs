@@ -9,7 +9,7 @@ use super::sets::Sets;
 use super::{dns, groups};
 use crate::dialect::clients::beside::Ways;
 use crate::dialect::clients::groups::{Groups, Lead};
-use crate::dialect::clients::nodes::Parts;
+use crate::dialect::clients::parts::Parts;
 use crate::dialect::clients::rules::{Asks, Rules};
 use crate::dialect::singbox::counted;
 use crate::dialect::tree::keys::{Keys, Notes};

@@ -8,6 +8,7 @@ pub(in crate::dialect) mod logic;
 pub(in crate::dialect) mod lost;
 pub(in crate::dialect) mod nodes;
 pub(in crate::dialect) mod packed;
+pub(in crate::dialect) mod parts;
 pub(in crate::dialect) mod rules;
 pub(in crate::dialect) mod sets;
 pub(in crate::dialect) mod sniffing;

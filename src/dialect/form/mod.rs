@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::clients::nodes::{Parts, Whole, inbound, mixed};
+use super::clients::nodes::{inbound, mixed};
+use super::clients::parts::{Parts, Whole};
 use super::clients::rules::Rules;
 use super::links::{self, links_in};
 use super::tree::keys::Notes;

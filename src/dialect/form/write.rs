@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Form, Read};
 use crate::config::{Config, LogTarget, Outbound};
-use crate::dialect::clients::nodes::distinguish;
+use crate::dialect::clients::parts::distinguish;
 use crate::dialect::clients::{groups, lost};
 use crate::dialect::v2ray::json::{Text, tidy};
 use crate::dialect::{clash, gost, links, singbox, v2ray};

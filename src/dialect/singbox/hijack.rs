@@ -6,7 +6,8 @@
 use super::conditions::{Conditions, texts};
 use crate::dialect::clients::dns::free_tag;
 use crate::dialect::clients::groups::Lead;
-use crate::dialect::clients::nodes::{Parts, outbound};
+use crate::dialect::clients::nodes::outbound;
+use crate::dialect::clients::parts::Parts;
 use crate::dialect::clients::rules::Rules;
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::tree::{At, Node, Value};

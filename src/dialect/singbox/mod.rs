@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::clients::beside::Beside;
 use super::clients::groups::{Group, Groups, Kind, probe};
-use super::clients::nodes::{Parts, Whole};
+use super::clients::parts::{Parts, Whole};
 use super::clients::rules::Rules;
 use super::form::Outside;
 use super::tree::Node;

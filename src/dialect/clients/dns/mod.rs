@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::groups::Lead;
 use super::logic::Any;
-use super::nodes::Parts;
+use super::parts::Parts;
 use super::rules::{Asks, Rules};
 use crate::dialect::tree::At;
 use crate::dialect::tree::keys::Notes;

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Groups, Lead, Written};
 use crate::config::{Config, Outbound};
-use crate::dialect::clients::nodes::{self, Parts};
+use crate::dialect::clients::nodes;
+use crate::dialect::clients::parts::Parts;
 use crate::dialect::clients::rules::{Asks, Rules};
 use crate::dialect::tree::At;
 use crate::protocol::{OutboundSettings, loopback};
