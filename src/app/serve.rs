@@ -18,7 +18,7 @@ use super::listen::{BoundSocket, Socket};
 use super::timer_tick::TimerTick;
 use crate::cause::AcceptError;
 use crate::dispatch::{Dispatcher, Origin, Stranger};
-use crate::http::visit::Tell;
+use crate::http::tell::Tell;
 use crate::io::handshakes::{self, Unfinished};
 use crate::io::{BindUdp, Counted, Io, Link, Step, Udp, open_files, own_listeners, scratch};
 use crate::limits::{Full, Gates, Held};

@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 #[cfg(feature = "app")]
+pub(crate) mod body;
 pub mod client;
 pub(crate) mod early_data;
 pub(crate) mod forwarded;
@@ -24,6 +25,7 @@ pub(crate) mod malformed;
 mod published;
 pub(crate) mod request;
 pub(crate) mod responses;
+pub mod tell;
 pub(crate) mod upgrade;
 pub mod visit;
 

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::early_data::{self, EarlyDataIn};
 use super::head::{self, Unread, has_token};
 use super::request::without_port;
-use super::visit::{self, body_len};
+use super::{body, visit};
 use crate::cause::{Refused, Unfit, UpgradeError};
 use crate::io::{Link, PeerClock};
 
@@ -63,7 +63,7 @@ impl Place<'_> {
         if !has_token(headers, &CONNECTION, "upgrade") {
             return bad(Unfit::NoConnection);
         }
-        match body_len(headers) {
+        match body::len(headers) {
             Some(0) => Ok(in_path),
             _ => bad(Unfit::Body),
         }

@@ -6,26 +6,24 @@
 //! ([`Neighbour`]), it serves whatever is no tunnel's, and hands the connection back if it comes to one.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, StatusCode, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use http::{Method, Request, StatusCode, Version};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::head::{self, Unread, has_token};
+use super::head::{self, Unread};
 use super::responses::{self, Then};
+use super::tell::{Tell, shown, tell_of_passed, telling_later};
 use super::upgrade::warn_of_http_10;
-use super::{Forwarded, malformed};
+use super::{Forwarded, body, malformed};
 use crate::cause::{RequestError, Unfit};
 use crate::io::{Link, linger};
-use crate::limits::{Full, Held};
 use crate::session::Source;
 
 /// For a whole request header, and for the silence before it.
@@ -36,9 +34,6 @@ const VISIT_LIMIT: Duration = Duration::from_secs(300);
 
 /// Request line and header, early data included.
 const MAX_HEADER: usize = 32 * 1024;
-
-/// The longest body of a refused request that is read so that another request may follow.
-const MAX_BODY: u64 = 64 * 1024;
 
 /// A connection, as far as its requests have been read.
 pub struct Visit {
@@ -87,62 +82,6 @@ pub struct Handed {
     pub link: Link,
     /// What was read from it behind the request.
     pub read: Bytes,
-}
-
-/// Is told of refused requests that are not the last one of their connection: a proxy in front may send everybody's by
-/// one. That of the last is how the visit ends. It knows, too, whether there is room for whom a proxy names.
-#[derive(Clone, Default)]
-pub struct Tell {
-    whom: Option<Arc<dyn Fn(RequestError) + Send + Sync>>,
-    admit: Option<Admit>,
-}
-
-/// Takes a place for one more from there.
-type Admit = Arc<dyn Fn(Source) -> Result<Held, Full> + Send + Sync>;
-
-impl Tell {
-    /// Tells `whom`.
-    pub fn new(whom: impl Fn(RequestError) + Send + Sync + 'static) -> Self {
-        Self {
-            whom: Some(Arc::new(whom)),
-            admit: None,
-        }
-    }
-
-    /// Asks, too, before anything is done for whom a request names as its source.
-    #[must_use]
-    pub fn admitting(
-        self,
-        admit: impl Fn(Source) -> Result<Held, Full> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            admit: Some(Arc::new(admit)),
-            ..self
-        }
-    }
-
-    /// Tells of one.
-    pub fn tell(&self, refused: RequestError) {
-        if let Some(whom) = &self.whom {
-            whom(refused);
-        }
-    }
-
-    /// A place for a request of `client`, where the connection itself has none because a proxy may have brought it.
-    ///
-    /// # Errors
-    ///
-    /// When enough come from there.
-    pub fn admit(&self, client: Source) -> Result<Option<Held>, RequestError> {
-        let place = self.admit.as_ref().map(|admit| admit(client)).transpose();
-        place.map_err(|full| RequestError::Full { full, client })
-    }
-}
-
-impl fmt::Debug for Tell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tell")
-    }
 }
 
 /// What a request made of a connection.
@@ -266,7 +205,7 @@ impl Visit {
         };
         debug!(peer = %self.peer, "{said}");
         self.read.advance(std::mem::take(&mut self.head));
-        let body = body_to_skip(request);
+        let body = body::to_skip(request);
         let then = match body {
             Some(_) => Then::KeepAlive,
             None => Then::Close,
@@ -274,7 +213,7 @@ impl Visit {
         let page = responses::error(status, then, request.method() != Method::HEAD);
         let answered = self.write(&page).await.is_ok();
         match body {
-            Some(body) if answered && skip(&mut self.link, &mut self.read, body).await => {
+            Some(body) if answered && body::skip(&mut self.link, &mut self.read, body).await => {
                 self.until = Instant::now() + HEADER_LIMIT;
                 self.said = Some(said);
                 Ok(self)
@@ -472,43 +411,6 @@ fn locked<T>(all: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does `work`, and tells what there is to tell whenever that waits for something else: nobody shall find a place of ours by
-/// how long the telling takes.
-pub(crate) async fn telling_later<W: Future>(work: W, mut tell: impl FnMut()) -> W::Output {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        let done = work.as_mut().poll(cx);
-        tell();
-        done
-    })
-    .await
-}
-
-/// Most requests for a site are meant for it. One for the tunnel's own place is a mistake, or somebody who looks for it.
-pub(crate) fn tell_of_passed(tell: &Tell, passed: RequestError) {
-    debug!("{passed}");
-    if let RequestError::ToSite { unfit, .. } = &passed
-        && !matches!(
-            unfit,
-            Unfit::Path(_) | Unfit::OtherHost(_) | Unfit::NotGrpc | Unfit::Plain
-        )
-    {
-        tell.tell(passed);
-    }
-}
-
-/// A path as the log has it: early data in it may be long, and says nothing.
-pub(crate) fn shown(path: &str) -> String {
-    let mut shown: String = path.escape_debug().take(SHOWN).collect();
-    if path.len() > SHOWN {
-        shown.push('…');
-    }
-    shown
-}
-
-/// As much of a path as is shown.
-const SHOWN: usize = 200;
-
 /// Why no request was read; `said` is why the last one was refused.
 fn why(unread: Unread, read: &[u8], said: Option<RequestError>) -> RequestError {
     let told = match (unread, said) {
@@ -522,57 +424,10 @@ fn why(unread: Unread, read: &[u8], said: Option<RequestError>) -> RequestError 
     RequestError::Malformed(malformed::describe(read, MAX_HEADER).unwrap_or(told))
 }
 
-/// How long a request's body is; `None` for one that goes in chunks, or whose length is no number.
-pub fn body_len(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(TRANSFER_ENCODING) {
-        return None;
-    }
-    let mut len = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let value = value.as_bytes();
-        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let this = std::str::from_utf8(value).ok()?.parse().ok()?;
-        if !is_number || len.is_some_and(|len| len != this) {
-            return None;
-        }
-        len = Some(this);
-    }
-    Some(len.unwrap_or(0))
-}
-
-/// What of the connection belongs to a refused request still; `None` when no other may follow it.
-fn body_to_skip(request: &Request<()>) -> Option<u64> {
-    let headers = request.headers();
-    let keeps = match request.version() {
-        Version::HTTP_11 => !has_token(headers, &CONNECTION, "close"),
-        _ => has_token(headers, &CONNECTION, "keep-alive"),
-    };
-    body_len(headers).filter(|len| keeps && *len <= MAX_BODY)
-}
-
-/// Reads and forgets a body. `false` when it does not come.
-async fn skip(link: &mut Link, read: &mut BytesMut, mut left: u64) -> bool {
-    let skipping = async {
-        loop {
-            let here = usize::try_from(left).map_or(read.len(), |left| left.min(read.len()));
-            read.advance(here);
-            left -= here as u64;
-            if left == 0 {
-                return true;
-            }
-            read.reserve(1024);
-            if !link.read_buf(read).await.is_ok_and(|n| n > 0) {
-                return false;
-            }
-        }
-    };
-    timeout(HEADER_LIMIT, skipping).await.unwrap_or(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     #[tokio::test]
     async fn a_request_that_another_serves_is_whole_again() {

@@ -12,7 +12,8 @@ use super::{
     http2, httpupgrade, mws, proxy_protocol, site, tcp, tls, ws,
 };
 use crate::cause::{AcceptError, RequestError};
-use crate::http::visit::{self, Door, Neighbour, Tell};
+use crate::http::tell::Tell;
+use crate::http::visit::{self, Door, Neighbour};
 use crate::io::{Closing, Link, Prefixed};
 use crate::seam::Arrival;
 use crate::session::Source;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::pool::{Connection, Pool};
 use super::*;
-use crate::http::visit::Tell;
+use crate::http::tell::Tell;
 use crate::io::Closing;
 use crate::policy::Limits;
 use crate::seam::Arrival;

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::cause::{AcceptError, RequestError, Unfit};
 use crate::http::Forwarded;
-use crate::http::visit::{HEADER_LIMIT, Tell, shown, tell_of_passed, telling_later};
+use crate::http::tell::{Tell, shown, tell_of_passed, telling_later};
+use crate::http::visit::HEADER_LIMIT;
 use crate::io::Link;
 use crate::seam::{Arrival, TlsFacts};
 use crate::session::Source;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Pings;
 use crate::cause::{AcceptError, StreamError};
-use crate::http::visit::Tell;
+use crate::http::tell::Tell;
 use crate::io::{Closing, Link};
 use crate::seam::Arrival;
 use crate::session::Source;

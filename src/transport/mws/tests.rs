@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{ClientSettings, ServerSettings};
-use crate::http::visit::Tell;
+use crate::http::tell::Tell;
 use crate::io::{Closing, Link};
 use crate::seam::Arrival;
 use crate::session::Source;

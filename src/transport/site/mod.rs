@@ -38,7 +38,7 @@ use tokio::time::timeout;
 
 use crate::cause::Behind;
 use crate::http::head::items;
-use crate::http::visit::Tell;
+use crate::http::tell::Tell;
 use crate::http::{Forwarded, responses};
 use crate::policy::Limits;
 use crate::seam::Arrival;

@@ -273,7 +273,7 @@ mod tests {
     use super::super::{Patience, Settings, Site, empty};
     use super::*;
     use crate::http::Forwarded;
-    use crate::http::visit::Tell;
+    use crate::http::tell::Tell;
     use crate::seam::FallbackTarget;
 
     fn guest(site: Site) -> Guest {
