@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 use crate::peers::{Peer, Stage, root};
 use crate::traffic;
@@ -520,11 +520,20 @@ impl Certificate {
 
     /// Shows it to TLS clients; `alpn` are the protocols it agrees to.
     pub fn acceptor(&self, alpn: &[&str]) -> TlsAcceptor {
+        self.acceptor_of(DEFAULT_VERSIONS, alpn)
+    }
+
+    /// The same, of these versions of TLS.
+    pub fn acceptor_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> TlsAcceptor {
         let chain = CertificateDer::pem_file_iter(&self.chain).expect("a chain");
         let chain = chain.collect::<Result<_, _>>().expect("a chain");
         let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .and_then(|config| {
                 let config = config.with_no_client_auth();
                 config.with_single_cert(chain, key)

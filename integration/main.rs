@@ -85,6 +85,7 @@ mod scenario_early_data;
 mod scenario_embedding;
 mod scenario_endings;
 mod scenario_endings_http;
+mod scenario_endings_tls;
 mod scenario_examples;
 mod scenario_fail2ban;
 mod scenario_fair_names;

@@ -3,7 +3,10 @@
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
 //! body, so our end is passed down; where it is the end of both directions, when the peer has been silent behind it
 //! ([`Untold`]). A server's is passed down always: sing-box does not heed the
-//! empty chunk and waits for the end of the link, and V2Ray, which heeds it, reads no further.
+//! empty chunk and waits for the end of the link.
+//!
+//! V2Ray's client heeds it, and ends the connection itself. It may lose the last of an answer with which the end of the link
+//! comes, and a proxy in front that has TLS makes that of our end. So it is given a second of silence to do so.
 //!
 //! sing-box's and mihomo's servers do not heed it either: they wait for the end of the connection, in which a
 //! goodbye of WebSocket would end both directions. A proxy in between may end both all the same. So a client's
@@ -166,6 +169,12 @@ impl<S: Io> VmessStream<S> {
         self.writer.is_raw() && is_open && !is_ours
     }
 
+    /// Whether the peer ends the connection when it has read our end mark, and should be the one to do so.
+    fn is_ended_by_peer(&self) -> bool {
+        let is_v2ray = self.role == Role::Server && self.reader.peer() == Peer::V2ray;
+        is_v2ray && !self.writer.is_raw() && self.inner.half_closes()
+    }
+
     /// Passes our end down when the peer has been silent for long enough.
     fn tell_end(&mut self, cx: &mut Context<'_>, moved: bool) {
         let Some(untold) = &mut self.untold else {
@@ -235,6 +244,12 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.writer.end();
+        if this.is_ended_by_peer() {
+            ready!(this.writer.poll_push(&mut this.inner, cx))?;
+            ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+            this.untold.get_or_insert_with(|| Untold::new(cx));
+            return Poll::Ready(Ok(()));
+        }
         if this.ends_both() {
             ready!(this.writer.poll_push(&mut this.inner, cx))?;
             ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
@@ -263,7 +278,14 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
 impl<S: Io> Io for VmessStream<S> {
     /// No end mark is sent here: a stream that was given up must not look complete.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_close(cx)
+        let this = self.get_mut();
+        if this.is_ended_by_peer()
+            && let Some(untold) = &mut this.untold
+        {
+            ready!(untold.poll_ended(cx, &mut this.inner));
+            this.untold = None;
+        }
+        Pin::new(&mut this.inner).poll_close(cx)
     }
 
     fn poll_write_in_place(
