@@ -87,6 +87,11 @@ pub enum TlsAcceptError {
     /// An authority has looked for a name, and found us.
     #[error("an authority has looked for a name of ours (TLS-ALPN-01)")]
     Proved,
+    /// All that it offers is older than what is taken.
+    #[error(
+        "the TLS client offers no cipher suite that is taken here, only old ones (CBC, RC4) as a `fingerprint` of `360` does: set `chrome` there"
+    )]
+    NoSuite,
     /// The connection, or anything else about the handshake.
     #[error("TLS handshake: {0}")]
     Failed(#[source] io::Error),
@@ -165,6 +170,7 @@ impl TlsAcceptError {
             Self::NoCertificate => "tls-no-certificate",
             Self::NotYet => "tls-no-certificate-yet",
             Self::Proved => "tls-proved",
+            Self::NoSuite => "tls-no-suite",
             Self::Failed(_) => "tls-handshake",
             Self::Slow(_) => "tls-timeout",
         }

@@ -14,6 +14,7 @@ pub mod names;
 pub mod payload;
 pub mod plugin;
 mod singbox;
+mod surrogates;
 mod tree;
 pub mod tunnel;
 pub mod v2ray;

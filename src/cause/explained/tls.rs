@@ -136,6 +136,12 @@ pub(super) const ALL: &[Explained] = &[
         "as a rule this machine's clock is wrong",
     ),
     row(
+        &["tls-no-suite"],
+        SERVER,
+        "the client offers no cipher suite with AEAD (GCM, ChaCha20-Poly1305), which are the only ones here",
+        "set the client's `fingerprint` to `chrome` (`360` has old suites alone); a very old client has to be renewed",
+    ),
+    row(
         &["tls-closed", "tls-broken", "tls-handshake", "tls-timeout"],
         EITHER,
         "the handshake of TLS did not come to its end",

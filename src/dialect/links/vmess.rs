@@ -19,6 +19,7 @@ use super::security::Unsaid;
 use super::uri::{self, Uri};
 use super::{Form, shadowrocket, subscription};
 use crate::config::Outbound;
+use crate::dialect::surrogates::mended;
 use crate::protocol::OutboundSettings;
 use crate::protocol::vmess::{self, AccountSettings, Security};
 
@@ -37,7 +38,8 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
         return read_shadowrocket(&uri, method, rest, said);
     }
     // The name may be in another encoding.
-    let value = bytes.and_then(|bytes| serde_json::from_str(&String::from_utf8_lossy(&bytes)).ok());
+    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let value = text.and_then(|text| serde_json::from_str(&mended(&text)).ok());
     let Some(Value::Object(map)) = value else {
         said.error(
             "link",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::{At, Node, Value};
+use crate::dialect::surrogates::mended;
 use crate::dialect::v2ray::json::Text as Json;
 use crate::report::Message;
 
@@ -33,7 +34,7 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Bo
         ..At::default()
     };
     if text.trim_start().starts_with('{') {
-        let read: Result<serde_json::Value, _> = serde_json::from_str(text);
+        let read: Result<serde_json::Value, _> = serde_json::from_str(&mended(text));
         match read {
             Ok(value) => return bounded(value, &at),
             // A YAML file may begin like that, too; where it does not, this says more.

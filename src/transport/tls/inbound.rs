@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::timeout_at;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
 use tokio_rustls::rustls::server::ClientHello;
-use tokio_rustls::rustls::{CommonState, Error, InvalidMessage, ServerConfig};
+use tokio_rustls::rustls::{CommonState, Error, InvalidMessage, PeerIncompatible, ServerConfig};
 
 use super::certificates::Keyed;
 use super::early;
@@ -207,6 +207,9 @@ fn cause(e: io::Error) -> TlsAcceptError {
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => TlsAcceptError::NotTls,
         Some(Error::AlertReceived(alert)) => TlsAcceptError::Alert(format!("{alert:?}")),
         Some(Error::General(text)) if text == NO_CERTIFICATE => TlsAcceptError::NoCertificate,
+        Some(Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon)) => {
+            TlsAcceptError::NoSuite
+        }
         None if e.kind() == io::ErrorKind::UnexpectedEof => TlsAcceptError::Closed,
         _ => TlsAcceptError::Failed(e),
     }

@@ -324,6 +324,33 @@ async fn a_plain_request_is_told_from_tls() {
     );
 }
 
+/// What a browser of 2015 offers, and the fingerprint `360` with it.
+#[tokio::test]
+async fn a_client_of_old_suites_alone_is_told() {
+    let pair = Pair::self_signed(&["example.com"], false);
+    let server = server(showing([pair.keys()]));
+    let mut hello = vec![3, 3];
+    hello.extend([7; 32]);
+    // No session; ECDHE-ECDSA and ECDHE-RSA with AES-128-CBC and SHA-1, and RC4; no compression.
+    hello.extend([0, 0, 6, 0xc0, 0x09, 0xc0, 0x13, 0, 5, 1, 0]);
+    // supported_groups, ec_point_formats, signature_algorithms.
+    let extensions = [
+        &[0, 10, 0, 4, 0, 2, 0, 23][..],
+        &[0, 11, 0, 2, 1, 0],
+        &[0, 13, 0, 4, 0, 2, 4, 3],
+    ]
+    .concat();
+    hello.extend([0, u8::try_from(extensions.len()).unwrap()]);
+    hello.extend(extensions);
+    let len = u8::try_from(hello.len()).unwrap();
+    let (mut near, far) = duplex(4096);
+    let head = [22, 3, 1, 0, len + 4, 1, 0, 0, len];
+    near.write_all(&[&head[..], &hello].concat()).await.unwrap();
+    let end = server.accept(Link::other(far), Instant::now()).await;
+    let error = end.unwrap_err();
+    assert!(matches!(error, TlsAcceptError::NoSuite), "{error}");
+}
+
 #[tokio::test]
 async fn a_connection_cut_without_goodbye_has_ended() {
     let pair = Pair::self_signed(&["example.com"], false);

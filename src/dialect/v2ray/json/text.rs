@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::lexer::{Lexer, block_len};
 use super::spans::Spans;
+use crate::dialect::surrogates::mended;
 use crate::report::Span;
 
 /// Text that is not JSON, and where.
@@ -24,13 +25,13 @@ pub struct Text {
 
 impl Text {
     pub fn new(text: String) -> Self {
-        let blanked = blank(&text);
+        let blanked = blank(&mended(&text));
         Self { text, blanked }
     }
 
     /// As sing-box reads it: a comma may stand behind the last value of a list or an object.
     pub fn with_commas(text: String) -> Self {
-        let blanked = without_last_commas(blank(&text));
+        let blanked = without_last_commas(blank(&mended(&text)));
         Self { text, blanked }
     }
 

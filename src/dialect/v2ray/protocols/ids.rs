@@ -17,8 +17,8 @@ pub(super) fn of<'a>(object: &Object<'a>) -> Option<Node<'a>> {
 pub(super) fn read(node: &Node) -> Option<Uuid> {
     let text: String = node.read()?;
     let id = parse(&text).map_err(|text| node.error(text)).ok()?;
-    if text.chars().filter(char::is_ascii_hexdigit).count() > 32 {
-        node.warn("more than 32 hex digits, those behind them are passed over, as in V2Ray");
+    if text.chars().filter(|c| *c != '-').count() > 32 {
+        node.warn("what stands behind 32 hex digits is passed over, as in V2Ray (Xray refuses it)");
     }
     if is_short(&text) {
         node.warn("this is not a UUID, it is taken as Xray does: the id is made from the text");
@@ -31,11 +31,13 @@ pub(super) fn read(node: &Node) -> Option<Uuid> {
 pub(in crate::dialect) fn parse(text: &str) -> Result<Uuid, String> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     let odd = digits.chars().find(|c| !c.is_ascii_hexdigit());
+    // V2Ray looks no further.
+    let first = digits
+        .get(..32)
+        .and_then(|first| Uuid::parse_str(first).ok());
     match odd {
         _ if text.is_empty() => Err("the id is empty, expected a UUID".to_owned()),
-        // V2Ray looks no further.
-        None if digits.len() > 32 => Uuid::parse_str(&digits[..32]).map_err(|e| e.to_string()),
-        None if digits.len() == 32 => Uuid::parse_str(&digits).map_err(|e| e.to_string()),
+        _ if let Some(id) = first => Ok(id),
         None => Err(format!(
             "`{text}` is not a UUID, it has {} of 32 hex digits",
             digits.len()
@@ -59,6 +61,25 @@ mod tests {
     use super::*;
     use crate::dialect::v2ray::json::Report;
     use serde_json::json;
+
+    #[test]
+    fn what_stands_behind_a_whole_id_is_passed_over() {
+        let id = "c2485913-4e9e-41eb-8cc5-b2e7db8d3bc7";
+        for (behind, warnings) in [("", 0), (" ", 1), ("\n", 1), ("ff", 1), (",\"", 1)] {
+            let (value, report) = (json!(format!("{id}{behind}")), Report::default());
+            let read = read(&Node::root(&value, &report)).unwrap();
+            assert_eq!(
+                (read.to_string().as_str(), report.warnings().len()),
+                (id, warnings)
+            );
+        }
+        for wrong in [
+            " c2485913-4e9e-41eb-8cc5-b2e7db8d3bc7",
+            "c2485913-4e9e-41eb-8cc5-b2e7db8d3bc g7",
+        ] {
+            assert!(parse(wrong).unwrap_err().contains("is not a UUID"));
+        }
+    }
 
     #[test]
     fn a_short_name_is_the_id_that_xray_makes_of_it() {

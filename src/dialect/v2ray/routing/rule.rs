@@ -82,17 +82,23 @@ fn kind(object: &Object) {
     let Some(name) = node.read::<String>() else {
         return;
     };
-    let instead = match name.to_ascii_lowercase().as_str() {
-        // Xray looks at no kind.
+    let (key, list) = match name.to_ascii_lowercase().as_str() {
         "field" | "" => return,
-        "chinaip" => " (with `ip`: `geoip:cn`)",
-        "chinasites" => " (with `domain`: `geosite:cn`)",
-        _ => "",
+        "chinaip" => ("ip", "geoip:cn"),
+        "chinasites" => ("domain", "geosite:cn"),
+        // Xray looks at no kind.
+        _ => {
+            let name = name.escape_debug();
+            return node.warn(format!(
+                "`{name}` is not a kind of rule, and is passed over, as in Xray (V2Ray does not start), expected `field`"
+            ));
+        }
     };
-    let name = name.escape_debug();
-    node.error(format!(
-        "`{name}` is not a kind of rule, expected `field`{instead}"
-    ));
+    let text = format!("`{name}` is not a kind of rule, expected `field` (with `{key}`: `{list}`)");
+    match object.get(key) {
+        Some(_) => node.warn(text),
+        None => node.error(text),
+    }
 }
 
 /// Addresses, in V2Ray 4's form and in V2Ray 5's. A list with nothing in it is none, and an empty text is no address.
