@@ -12,12 +12,14 @@ use super::{Api, ApiListen, Draft, Inbound, Listen, Metrics, Outbound, Through};
 
 mod acme;
 mod again;
+mod modes;
 mod reverse;
 mod routing;
 pub(super) mod sharing;
 mod whole;
 
 pub(crate) use again::ways_round;
+pub(crate) use modes::one_mode_each;
 pub(crate) use reverse::{portals_take_tags, reverse};
 pub(crate) use routing::{Tags, observers, routing};
 

@@ -14,6 +14,7 @@
 
 mod accounts;
 mod carrier;
+mod carrier_first;
 mod params;
 pub(in crate::dialect) mod said;
 mod security;

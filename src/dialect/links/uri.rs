@@ -48,6 +48,14 @@ impl<'a> Uri<'a> {
         }
     }
 
+    /// The same of another user.
+    pub(super) fn of_user(&self, userinfo: &'a str) -> Self {
+        Self {
+            userinfo: Some(userinfo),
+            ..*self
+        }
+    }
+
     /// What the link is called.
     pub(super) fn name(&self) -> Option<String> {
         let name = percent_decode_str(self.name?).decode_utf8_lossy();

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `type` is what a URL calls `headerType`, of gRPC `mode`; `path` is gRPC's `serviceName`, too. Numbers may be texts, and
-//! the base64 of any kind; another one of Shadowrocket's is [`shadowrocket`]. Version 1 has host and path in `host`, with a `;` between them.
+//! the base64 of any kind; another one of Shadowrocket's is [`shadowrocket`], and another URL [`carrier_first`]. Version 1 has host and path in `host`, with a `;` between them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use super::params::Params;
 use super::said::Said;
 use super::security::Unsaid;
 use super::uri::{self, Uri};
-use super::{Form, shadowrocket, subscription};
+use super::{Form, carrier_first, shadowrocket, subscription};
 use crate::config::Outbound;
 use crate::dialect::surrogates::mended;
 use crate::protocol::OutboundSettings;
@@ -57,6 +57,13 @@ fn read_shadowrocket(uri: &Uri, method: &str, rest: &str, said: &mut Said) -> Op
 }
 
 fn read_url(uri: &Uri, said: &mut Said) -> Option<Outbound> {
+    let usual = uri
+        .userinfo
+        .and_then(|who| carrier_first::usual(who, uri.query));
+    if let Some((id, query)) = usual {
+        let params = Params::of_query(&query, said);
+        return made(uri.name(), &uri.of_user(id), params, said);
+    }
     let params = Params::of_query(uri.query, said);
     made(uri.name(), uri, params, said)
 }

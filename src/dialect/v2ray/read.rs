@@ -171,6 +171,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     root.finish();
     let written = fakes.as_ref().map(|node| &node.path);
     dns::fake::check(&dns, &inbounds, written, report);
+    check::one_mode_each(&mut inbounds, report);
     check::inbounds(&inbounds, report);
     check::outbounds(&outbounds, &reverse, report);
     check::ways_round(&outbounds, &routing, report);

@@ -153,7 +153,8 @@ pub fn without_mode(path: PathBuf) -> PathBuf {
     }
 }
 
-fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {
+/// The path of a socket, and the mode that stands behind it.
+pub fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {
     let split = path.to_str().and_then(|text| {
         let (path, mode) = text.rsplit_once(',')?;
         let mode = u32::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o777)?;
