@@ -10,8 +10,8 @@
 
 #![warn(missing_docs)]
 
-#[cfg(feature = "app")]
 pub(crate) mod body;
+#[cfg(feature = "app")]
 pub mod client;
 pub(crate) mod early_data;
 pub(crate) mod forwarded;
