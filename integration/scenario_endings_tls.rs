@@ -4,9 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, copy, split};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::version::TLS12;
 
@@ -17,6 +18,9 @@ use crate::scenario_abrupt::{connected, rest};
 use crate::traffic;
 
 const ANSWER: usize = 300_000;
+
+/// More than what lies on the way from the front to the application.
+const SLOW: usize = 16_000_000;
 
 /// What comes within it of something else goes on together with that.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -74,6 +78,26 @@ async fn reads_all(stage: &mut Stage, mut outbound: Value, tls: &Certificate) {
         drop(target);
         assert_eq!(rest(&mut application).await, (ANSWER, Ok(())));
     }
+    // An application that is slow, so that V2Ray is.
+    let (mut application, mut target) = connected(socks).await;
+    let began = Instant::now();
+    SockRef::from(&application)
+        .set_recv_buffer_size(64 * 1024)
+        .unwrap();
+    let sending = tokio::spawn(async move {
+        target.write_all(&traffic::bytes(SLOW)).await.unwrap();
+    });
+    let mut got = 0;
+    loop {
+        let mut piece = vec![0; 128 * 1024];
+        match application.read(&mut piece).await.unwrap() {
+            0 => break,
+            n => got += n,
+        }
+        sleep(Duration::from_millis(got as u64 / 4096).saturating_sub(began.elapsed())).await;
+    }
+    sending.await.unwrap();
+    assert_eq!(got, SLOW);
 }
 
 #[tokio::test]

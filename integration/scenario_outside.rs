@@ -69,7 +69,7 @@ impl Forge {
             options: option::CHUNKS | option::MASKING,
             cipher: Cipher::Aes128Gcm,
             marks_ends: false,
-            zero_padding: false,
+            padding: Default::default(),
             command: Command::Stream(Destination::from(self.to)),
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

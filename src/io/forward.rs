@@ -55,6 +55,11 @@ macro_rules! forward {
             self.$inner.holds_up_others()
         }
     };
+    (@ $inner:ident is_left_to_peer) => {
+        fn is_left_to_peer(&self) -> bool {
+            self.$inner.is_left_to_peer()
+        }
+    };
     (@ $inner:ident cork) => {
         fn cork(&mut self) {
             self.$inner.cork();

@@ -89,6 +89,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         true
     }
 
+    /// Whether the peer ends the connection behind our last word, which it might lose if we did: it is to have time for that.
+    fn is_left_to_peer(&self) -> bool {
+        false
+    }
+
     /// Ends our direction of the connection without a goodbye: for peers that take one for the end of both.
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
@@ -394,6 +399,13 @@ impl Io for Link {
         match self {
             Self::Tcp(_) => false,
             Self::Other(io) => io.holds_up_others(),
+        }
+    }
+
+    fn is_left_to_peer(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.is_left_to_peer(),
+            Self::Other(io) => io.is_left_to_peer(),
         }
     }
 

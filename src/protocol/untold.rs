@@ -1,20 +1,16 @@
-//! The end of our direction where the link below has one end for both, and no word stands for ours alone; or where the peer
-//! would lose what it has not handed on.
+//! The end of our direction where the link below has one end for both, and no word stands for ours alone.
 //!
 //! A peer that hears of the end of both may drop what it has not handed on (V2Ray's client does), and what it still had to say is
-//! lost. Where an end comes in one read with data, V2Ray's VMess forgets these, for its `AuthenticationReader` does not look at what came
-//! with an `io.EOF`; and Go's `tls.Conn` makes one read of them in TLS 1.2, where a close_notify behind them shows.
-//! So our end is passed down when it has been silent for a while, as V2Ray ends a session of which one direction is over.
+//! lost. So our end is passed down when it has been silent for a while, as V2Ray ends a session of which one direction is over.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::io::{Io, scratch};
+use crate::io::Io;
 
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
@@ -32,19 +28,6 @@ impl Untold {
         let mut silence = Box::pin(sleep(SILENCE));
         let _ = silence.as_mut().poll(cx);
         Self(silence)
-    }
-
-    /// Ready when the peer has ended as well, or been silent for long enough: for the very end, when nobody else reads.
-    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>, link: &mut impl Io) -> Poll<()> {
-        let mut scratch = scratch::take();
-        loop {
-            let mut rest = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *link).poll_read(cx, &mut rest) {
-                Poll::Ready(Ok(())) if !rest.filled().is_empty() => {}
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return self.0.as_mut().poll(cx),
-            }
-        }
     }
 
     /// Passes the end down, with a goodbye or without one, when the peer, from which something has `moved` just now or not, has been

@@ -18,12 +18,12 @@ mod tests;
 
 pub use outcome::{Ended, Failure};
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::io::{Io, Link, scratch};
 use crate::limits::Pace;
@@ -34,6 +34,9 @@ use direction::{Direction, End, Progress, State};
 
 /// How long the peers get to answer our goodbye once both directions are over.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The same of a client that ends the connection itself, and has yet to read what lies between: it may be slow.
+const LEAVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What may lie in a socket for a peer who takes little while others wait for him: one who takes a read of ours in ten seconds is
 /// known to go on.
@@ -134,9 +137,12 @@ impl Relay {
     /// Lets go of the links after `failure`. One that did not fail is told that the stream has broken off,
     /// unless it has seen the end of it already.
     pub async fn finish(self, failure: Failure) {
-        let cut_off = async |link: Link, told: State| {
+        let cut_off = async |mut link: Link, told: State| {
             if told != State::Done {
                 link.abort().await;
+            } else if link.is_left_to_peer() {
+                let leaving = poll_fn(|cx| Pin::new(&mut link).poll_close(cx));
+                let _ = timeout(LEAVE_LIMIT, leaving).await;
             }
         };
         match failure {
@@ -215,8 +221,12 @@ impl Relay {
     }
 
     fn say_goodbye(&mut self, phase: Phase) {
+        let limit = match self.client.is_left_to_peer() {
+            true => LEAVE_LIMIT,
+            false => CLOSE_LIMIT,
+        };
         self.phase = phase;
-        self.timer.as_mut().reset(Instant::now() + CLOSE_LIMIT);
+        self.timer.as_mut().reset(Instant::now() + limit);
     }
 
     /// Waits for the goodbyes; how they fare changes nothing any more.

@@ -9,7 +9,7 @@ use crate::protocol::user_table::UserTable;
 use crate::protocol::users::Identity;
 use crate::protocol::vmess::codec::auth_id::{CmdKey, Writer};
 use crate::protocol::vmess::codec::body::Cipher;
-use crate::protocol::vmess::codec::header::{Command, Request, open, option, seal};
+use crate::protocol::vmess::codec::header::{Command, Padding, Request, open, option, seal};
 use crate::protocol::vmess::users::Users;
 use crate::protocol::{UserSettings, trojan};
 use crate::session::User;
@@ -43,7 +43,7 @@ pub fn flight(user: u32, salt: u32, now: i64, to: Destination) -> BytesMut {
         options: option::CHUNKS | option::MASKING,
         cipher: Cipher::Aes128Gcm,
         marks_ends: false,
-        zero_padding: false,
+        padding: Padding::Unknown,
         command: Command::Stream(to),
     };
     let mut plain = BytesMut::new();

@@ -15,19 +15,19 @@ pub(crate) fn one_mode_each(inbounds: &mut [Draft<Inbound>], report: &Report) {
         let (bare, mode) = split_mode(&path);
         let mut others = inbounds[..i].iter().filter_map(|other| {
             let (theirs, their_mode) = split_mode(self::path(other)?);
-            (theirs == bare && their_mode != mode).then_some(their_mode)
+            (theirs == bare).then_some(their_mode)
         });
         let Some(theirs) = others.next() else {
             continue;
         };
-        if mode.is_some() && theirs.is_some() {
+        if mode.is_some() && theirs.is_some() && theirs != mode {
             let text = format!(
                 "{} has another mode at an inbound before, which counts",
                 bare.display()
             );
             report.warn(&inbounds[i].at.key("listen"), text);
         }
-        let whole = match theirs {
+        let whole = match theirs.or(mode) {
             Some(mode) => {
                 let mut whole = bare.clone().into_os_string();
                 whole.push(format!(",{mode:04o}"));
@@ -71,10 +71,12 @@ mod tests {
         };
         let written = [
             "/a.sock",
-            "/a.sock,0600",
+            "/a.sock,600",
             "/b.sock",
+            "/a.sock,0600",
             "/a.sock,0666",
             "/a.sock",
+            "/b.sock",
         ];
         let inbounds = written.iter().enumerate();
         let inbounds: Vec<Value> = inbounds.map(|(n, listen)| inbound(n, listen)).collect();
@@ -95,7 +97,7 @@ mod tests {
         let told: Vec<String> = told.filter(|text| text.contains("mode")).collect();
         assert_eq!(
             told,
-            ["inbounds[3].listen: /a.sock has another mode at an inbound before, which counts"]
+            ["inbounds[4].listen: /a.sock has another mode at an inbound before, which counts"]
         );
     }
 }

@@ -118,9 +118,7 @@ pub(in crate::dialect) fn id(keys: &Keys) -> Option<Uuid> {
     let text = keys.required("uuid")?.trim();
     let id = ids::parse(text).ok();
     if id.is_none() {
-        let digits = text.chars().filter(char::is_ascii_hexdigit).count();
-        let text = format!("it is not a UUID, it has {digits} of 32 hex digits");
-        keys.error("uuid", text);
+        keys.error("uuid", ids::lack(text));
     }
     id
 }

@@ -74,11 +74,7 @@ pub(in crate::dialect) fn id(text: &str, part: &str, said: &mut Said) -> Option<
     let text = text.trim();
     let id = ids::parse(text).ok();
     if id.is_none() {
-        let digits = text.chars().filter(char::is_ascii_hexdigit).count();
-        said.error(
-            part,
-            format_args!("it is not a UUID, it has {digits} of 32 hex digits"),
-        );
+        said.error(part, ids::lack(text));
     }
     id
 }

@@ -12,11 +12,10 @@ const CARRIERS: [&str; 5] = ["tcp", "ws", "http", "kcp", "quic"];
 /// The same in the words of the other URLs: who connects, and the query.
 pub(super) fn usual<'a>(userinfo: &'a str, query: &str) -> Option<(&'a str, String)> {
     let (carrier, user) = userinfo.split_once(':')?;
-    let (carrier, security) = match carrier.split_once('+') {
-        Some((carrier, "tls")) => (carrier, "tls"),
-        Some(_) => return None,
-        None => (carrier, "none"),
-    };
+    let with_tls = carrier
+        .strip_suffix("+tls")
+        .or(carrier.strip_suffix("%2Btls"));
+    let (carrier, security) = with_tls.map_or((carrier, "none"), |carrier| (carrier, "tls"));
     if !CARRIERS.contains(&carrier) {
         return None;
     }
@@ -31,13 +30,22 @@ pub(super) fn usual<'a>(userinfo: &'a str, query: &str) -> Option<(&'a str, Stri
         format!("alterId={alter_id}").into(),
     ];
     let given = query.split('&').filter(|part| !part.is_empty());
-    params.extend(given.map(|part| match part.split_once('=') {
-        Some(("type", disguise)) => format!("headerType={disguise}").into(),
-        Some(("tlsServerName", name)) => format!("sni={name}").into(),
-        Some(("host", names)) if carrier == "http" => {
-            format!("host={}", names.replace('|', ",").replace("%7C", ",")).into()
+    // The carrier has said what there is of TLS.
+    let given = given.filter(|part| !part.starts_with("security="));
+    params.extend(given.map(|part| {
+        match part.split_once('=') {
+            Some(("type", disguise)) => format!("headerType={disguise}").into(),
+            Some(("tlsServerName", name)) => format!("sni={name}").into(),
+            Some(("host", names)) if carrier == "http" => format!(
+                "host={}",
+                names
+                    .replace("%7c", "|")
+                    .replace("%7C", "|")
+                    .replace('|', ",")
+            )
+            .into(),
+            _ => part.into(),
         }
-        _ => part.into(),
     }));
     Some((id, params.join("&")))
 }

@@ -115,7 +115,9 @@ impl Inbound {
         };
         let answer = keys.response();
         let framing = request.framing();
+        let pads_randomly = member.pads_randomly(&request);
         let peer = Peer::client(&request, member.pads_zeros(&request));
+        let is_v2ray = peer == Peer::V2ray && (pads_randomly || request.cipher == Cipher::None);
         let reader = Reader::of_request(framing, &keys, buf, peer);
         let sign = match request.marks_ends {
             true => response::MARKS_ENDS,
@@ -125,7 +127,8 @@ impl Inbound {
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(member.user.clone());
         let stream = |link, reader, writer| {
-            Link::other(VmessStream::new(link, reader, writer, Role::Server))
+            let stream = VmessStream::new(link, reader, writer, Role::Server);
+            Link::other(stream.of_v2ray(is_v2ray))
         };
         let idle = context.policy.level(member.user.level).limits.idle.into();
         match request.command {

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::codec::auth_id::{CmdKey, Writer as AuthIdWriter};
 use super::codec::body::Cipher;
-use super::codec::header::{self, Command, Request, option};
+use super::codec::header::{self, Command, Padding, Request, option};
 use super::codec::response::Keys;
 use super::packets::VmessPackets;
 use super::peer::Known;
@@ -134,7 +134,7 @@ impl Account {
             options,
             cipher,
             marks_ends: !self.settings.no_end_mark,
-            zero_padding: false,
+            padding: Padding::Unknown,
             command,
         };
         let auth_id = self.auth_ids.seal(now(), draw(&mut chance));

@@ -102,6 +102,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::vmess::codec::header::Padding;
 
     #[test]
     fn only_who_would_have_said_goodbye_is_missed() {
@@ -141,7 +142,7 @@ mod tests {
                 options,
                 cipher,
                 marks_ends,
-                zero_padding: false,
+                padding: Padding::Unknown,
                 command,
             };
             Peer::client(&request, pads_zeros)

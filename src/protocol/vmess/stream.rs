@@ -2,11 +2,12 @@
 //!
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
 //! body, so our end is passed down; where it is the end of both directions, when the peer has been silent behind it
-//! ([`Untold`]). A server's is passed down always: sing-box does not heed the
-//! empty chunk and waits for the end of the link.
+//! ([`Untold`]). A server's is passed down to whoever may be sing-box: that does not heed the empty chunk and waits for the end of the link.
 //!
-//! V2Ray's client heeds it, and ends the connection itself. It may lose the last of an answer with which the end of the link
-//! comes, and a proxy in front that has TLS makes that of our end. So it is given a second of silence to do so.
+//! V2Ray's client heeds it, and ends the connection itself. It forgets the last of an answer that comes in one read with the end of the
+//! link, as its `AuthenticationReader` does not look at what came with an `io.EOF`; and Go's `tls.Conn` makes one read of both in
+//! TLS 1.2, where a close_notify that lies behind data shows. A proxy in front that has TLS makes one of our end. So a client that is
+//! V2Ray's for certain has time to be the one to end.
 //!
 //! sing-box's and mihomo's servers do not heed it either: they wait for the end of the connection, in which a
 //! goodbye of WebSocket would end both directions. A proxy in between may end both all the same. So a client's
@@ -53,6 +54,10 @@ pub(super) struct VmessStream<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Our end, of which a raw body says nothing, has yet to be passed down.
     untold: Option<Untold>,
+    /// The server: the client is known for certain to be V2Ray's.
+    of_v2ray: bool,
+    /// The same, and it has been sent our end mark.
+    left_to_peer: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +80,14 @@ impl<S> VmessStream<S> {
             told: false,
             timer: None,
             untold: None,
+            of_v2ray: false,
+            left_to_peer: false,
         }
+    }
+
+    /// A server's, and whether its client is known for certain to be V2Ray's.
+    pub(super) fn of_v2ray(self, of_v2ray: bool) -> Self {
+        Self { of_v2ray, ..self }
     }
 
     /// A client's, to a server of which this is known.
@@ -169,10 +181,9 @@ impl<S: Io> VmessStream<S> {
         self.writer.is_raw() && is_open && !is_ours
     }
 
-    /// Whether the peer ends the connection when it has read our end mark, and should be the one to do so.
-    fn is_ended_by_peer(&self) -> bool {
-        let is_v2ray = self.role == Role::Server && self.reader.peer() == Peer::V2ray;
-        is_v2ray && !self.writer.is_raw() && self.inner.half_closes()
+    /// Whether the connection is the client's to end, when it has read our end mark.
+    fn waits_for_peer(&self) -> bool {
+        self.of_v2ray && !self.writer.is_raw() && self.inner.half_closes()
     }
 
     /// Passes our end down when the peer has been silent for long enough.
@@ -244,10 +255,10 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.writer.end();
-        if this.is_ended_by_peer() {
+        if this.waits_for_peer() {
             ready!(this.writer.poll_push(&mut this.inner, cx))?;
             ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
-            this.untold.get_or_insert_with(|| Untold::new(cx));
+            this.left_to_peer = true;
             return Poll::Ready(Ok(()));
         }
         if this.ends_both() {
@@ -279,13 +290,17 @@ impl<S: Io> Io for VmessStream<S> {
     /// No end mark is sent here: a stream that was given up must not look complete.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.is_ended_by_peer()
-            && let Some(untold) = &mut this.untold
-        {
-            ready!(untold.poll_ended(cx, &mut this.inner));
-            this.untold = None;
+        while this.left_to_peer {
+            let mut scratch = scratch::take();
+            let mut rest = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut rest));
+            this.left_to_peer = read.is_ok() && !rest.filled().is_empty();
         }
         Pin::new(&mut this.inner).poll_close(cx)
+    }
+
+    fn is_left_to_peer(&self) -> bool {
+        self.left_to_peer
     }
 
     fn poll_write_in_place(

@@ -1,9 +1,11 @@
 //! Client and server of ours, over pipes in memory.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::reader::Reader;
@@ -209,7 +211,7 @@ async fn the_server_answers_nothing_before_its_first_payload() {
         panic!("expected a stream");
     };
     server.flush().await.unwrap();
-    let read = tokio::time::timeout(Duration::from_millis(20), far.read(&mut header));
+    let read = timeout(Duration::from_millis(20), far.read(&mut header));
     assert!(read.await.is_err(), "a flush sends no header");
     server.write_all(b"payload").await.unwrap();
     let n = far.read(&mut header).await.unwrap();
@@ -461,6 +463,48 @@ async fn a_slow_answer_reaches_a_client_that_has_ended_its_direction() {
         server.shutdown().await.unwrap();
         assert_eq!(answered.await.unwrap().unwrap(), b"answer");
     }
+}
+
+/// It ends the connection behind our end mark, which it may read late.
+#[tokio::test(start_paused = true)]
+async fn a_client_of_v2ray_has_time_to_end_the_connection() {
+    for _ in 0..16 {
+        let (wire, _, inbound) = sealed_upload("NoTerminationSignal", b"second").await;
+        let (mut near, far) = duplex(1 << 20);
+        near.write_all(&wire).await.unwrap();
+        let Ok(Accepted::Stream { mut link, .. }) = accept(&inbound, far).await else {
+            panic!("expected a stream");
+        };
+        link.write_all(b"answer").await.unwrap();
+        link.shutdown().await.unwrap();
+        if !link.is_left_to_peer() {
+            // There was no padding to know it by.
+            continue;
+        }
+        let mut answer = Vec::new();
+        let silence = Duration::from_secs(30);
+        let reading = timeout(silence, near.read_to_end(&mut answer));
+        assert!(reading.await.is_err() && !answer.is_empty());
+        let closing = poll_fn(move |cx| Pin::new(&mut link).poll_close(cx));
+        let closing = crate::io::spawn(closing);
+        tokio::time::sleep(silence).await;
+        assert!(!closing.is_finished(), "it may still read");
+        near.shutdown().await.unwrap();
+        closing.await.unwrap().unwrap();
+        let said = answer.len();
+        near.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer.len(), said);
+        return;
+    }
+    panic!("it is never taken for V2Ray's");
+}
+
+#[tokio::test]
+async fn a_client_of_ours_is_told_the_end_at_once() {
+    let (mut client, mut server) = tunnel(Security::Auto, "", 1 << 16).await;
+    server.shutdown().await.unwrap();
+    assert!(!server.is_left_to_peer());
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 /// V2Ray's client does so when it has waited long enough; ours never does.

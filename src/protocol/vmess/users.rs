@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use uuid::Uuid;
 
 use super::codec::auth_id::{AuthIdMatcher, CmdKey};
-use super::codec::header::Request;
+use super::codec::header::{Padding, Request};
 use crate::cause::AuthError;
 use crate::protocol::replay::{MAX_SKEW, ReplayMemory};
 use crate::protocol::users::NamedBy;
@@ -56,6 +56,8 @@ pub(crate) struct UserEntry {
     named_by: NamedBy,
     /// A client of theirs pads its headers with zeros.
     pads_zeros: AtomicBool,
+    /// One does so with chance.
+    pads_randomly: AtomicBool,
 }
 
 impl Users {
@@ -231,6 +233,7 @@ impl Table {
             number,
             named_by,
             pads_zeros: AtomicBool::new(false),
+            pads_randomly: AtomicBool::new(false),
         }));
     }
 
@@ -286,10 +289,18 @@ impl UserEntry {
 
     /// Whether a client of theirs has padded its headers with zeros, with this request or an earlier one.
     pub(super) fn pads_zeros(&self, request: &Request) -> bool {
-        if request.zero_padding {
+        if request.padding == Padding::Zeros {
             self.pads_zeros.store(true, Ordering::Relaxed);
         }
         self.pads_zeros.load(Ordering::Relaxed)
+    }
+
+    /// The same of padding that is random.
+    pub(super) fn pads_randomly(&self, request: &Request) -> bool {
+        if request.padding == Padding::Random {
+            self.pads_randomly.store(true, Ordering::Relaxed);
+        }
+        self.pads_randomly.load(Ordering::Relaxed)
     }
 }
 

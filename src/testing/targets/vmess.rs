@@ -23,7 +23,7 @@ pub fn vmess_request(data: &[u8]) {
         .expect("what was read can be written");
     // What padding a client chose is looked at, and not written again.
     let request = Request {
-        zero_padding: false,
+        padding: Default::default(),
         ..request
     };
     assert!(Request::decode(&again).is_ok_and(|read| read == request));

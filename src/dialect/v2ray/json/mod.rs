@@ -181,6 +181,8 @@ mod tests {
             error.unwrap_err().to_string(),
             "line 2, column 13: this comment has no end, expected */"
         );
+        let error = Text::new("\u{feff}/* {}".to_owned()).parse();
+        assert!(error.unwrap_err().text.contains("has no end"));
         let error = Text::new("{ /* b */ \"a\":".to_owned()).parse();
         assert!(error.unwrap_err().text.starts_with("the text ends inside"));
     }

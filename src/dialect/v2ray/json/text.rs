@@ -16,6 +16,14 @@ pub struct SyntaxError {
     pub text: String,
 }
 
+impl SyntaxError {
+    /// Of a comment.
+    fn endless(place: Span) -> Self {
+        let text = "this comment has no end, expected */".to_owned();
+        Self { place, text }
+    }
+}
+
 /// A text that is JSON, or should be.
 pub struct Text {
     text: String,
@@ -46,7 +54,14 @@ impl Text {
         let bom = self.blanked.len() - self.blanked.trim_start_matches('\u{feff}').len();
         let blanked = &self.blanked[bom..];
         let mut values = serde_json::Deserializer::from_str(blanked).into_iter();
-        let value = values.next().unwrap_or(Ok(Value::Null));
+        let value = match values.next() {
+            Some(value) => value,
+            // Nothing is there but comments.
+            None => match self.open_comment() {
+                Some(place) => return Err(SyntaxError::endless(place)),
+                None => Ok(Value::Null),
+            },
+        };
         let value = value.map_err(|e| {
             let full = e.to_string();
             // serde_json ends its message with the place, which has a field of its own here.
@@ -54,8 +69,7 @@ impl Text {
                 .rsplit_once(" at line ")
                 .map_or(&*full, |(head, _)| head);
             if let (true, Some(place)) = (e.is_eof(), self.open_comment()) {
-                let text = "this comment has no end, expected */".to_owned();
-                return SyntaxError { place, text };
+                return SyntaxError::endless(place);
             }
             SyntaxError {
                 place: Span::at(&self.text, e.line(), e.column()),

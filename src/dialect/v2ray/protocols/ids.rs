@@ -51,6 +51,14 @@ pub(in crate::dialect) fn parse(text: &str) -> Result<Uuid, String> {
     }
 }
 
+/// What is wrong with a text that [`parse`] does not take, without anything of it.
+pub(in crate::dialect) fn lack(text: &str) -> String {
+    match text.chars().filter(char::is_ascii_hexdigit).count() {
+        digits @ ..32 => format!("it is not a UUID, it has {digits} of 32 hex digits"),
+        _ => "it is not a UUID, other characters stand before or between its hex digits".to_owned(),
+    }
+}
+
 fn is_short(text: &str) -> bool {
     let is_digit = |c: char| c == '-' || c.is_ascii_hexdigit();
     (1..=30).contains(&text.len()) && !text.chars().all(is_digit)
@@ -78,6 +86,7 @@ mod tests {
             "c2485913-4e9e-41eb-8cc5-b2e7db8d3bc g7",
         ] {
             assert!(parse(wrong).unwrap_err().contains("is not a UUID"));
+            assert!(lack(wrong).contains("other characters"));
         }
     }
 

@@ -38,6 +38,28 @@ pub mod option {
 /// The client ends its direction with an end mark, whenever it comes to its end.
 const MARKS_ENDS: u8 = 0x01;
 
+/// What the padding of a header is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Padding {
+    /// There is too little of it to be told from chance.
+    #[default]
+    Unknown,
+    /// As sing-vmess has it.
+    Zeros,
+    /// As V2Ray has it.
+    Random,
+}
+
+impl Padding {
+    fn of(bytes: &[u8]) -> Self {
+        match bytes.iter().any(|b| *b != 0) {
+            true => Self::Random,
+            false if bytes.len() >= 4 => Self::Zeros,
+            false => Self::Unknown,
+        }
+    }
+}
+
 /// Holds the keys of a body, so it does not show itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
@@ -50,8 +72,8 @@ pub struct Request {
     pub cipher: Cipher,
     /// The client never ends its direction without an end mark.
     pub marks_ends: bool,
-    /// There is padding enough to be told from chance, and it is not random; only seen, never sent.
-    pub zero_padding: bool,
+    /// Only seen, never sent.
+    pub padding: Padding,
     pub command: Command,
 }
 
@@ -139,7 +161,7 @@ impl Request {
         let padding = &rest[..padding];
         Ok(Self {
             marks_ends: fixed[36] & MARKS_ENDS != 0,
-            zero_padding: padding.len() >= 4 && padding.iter().all(|b| *b == 0),
+            padding: Padding::of(padding),
             iv: std::array::from_fn(|i| fixed[1 + i]),
             key: std::array::from_fn(|i| fixed[17 + i]),
             v: fixed[33],
