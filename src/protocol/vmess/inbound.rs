@@ -3,6 +3,7 @@
 //! A first flight that is not one of ours is answered with nothing and read on, and the reason goes
 //! to the log alone: neither bytes nor time tell a prober which byte was wrong.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -21,7 +22,7 @@ use super::stream::{Role, VmessStream};
 use super::users::{UserEntry, Users};
 use super::writer::Writer;
 use crate::cause::{AuthError, FlightError, ProtocolError};
-use crate::io::Link;
+use crate::io::{Io, Link};
 use crate::mux::{self, packet_addr};
 use crate::protocol::replay::{ReplayMemory, now};
 use crate::protocol::users::UserSettings;
@@ -88,6 +89,7 @@ impl Inbound {
         arrival: Arrival,
         context: &InboundContext,
     ) -> Result<Accepted, Refusal> {
+        let has_no_tls = arrival.tls.is_none();
         let mut link = arrival.link;
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
@@ -118,6 +120,7 @@ impl Inbound {
         let pads_randomly = member.pads_randomly(&request);
         let peer = Peer::client(&request, member.pads_zeros(&request));
         let is_v2ray = peer == Peer::V2ray && (pads_randomly || request.cipher == Cipher::None);
+        let ends_itself = is_v2ray && has_no_tls && may_be_of_a_front(&link);
         let reader = Reader::of_request(framing, &keys, buf, peer);
         let sign = match request.marks_ends {
             true => response::MARKS_ENDS,
@@ -128,7 +131,7 @@ impl Inbound {
         let user = Some(member.user.clone());
         let stream = |link, reader, writer| {
             let stream = VmessStream::new(link, reader, writer, Role::Server);
-            Link::other(stream.of_v2ray(is_v2ray))
+            Link::other(stream.ended_by_peer(ends_itself))
         };
         let idle = context.policy.level(member.user.level).limits.idle.into();
         match request.command {
@@ -207,4 +210,13 @@ fn session_id(member: &UserEntry, request: &Request) -> [u8; 16] {
         .chain_update(request.iv)
         .finalize();
     std::array::from_fn(|i| hash[i])
+}
+
+/// Whether a proxy that has TLS may stand in front: it is of this machine or of its network, and of a unix socket nothing is known.
+fn may_be_of_a_front(link: &Link) -> bool {
+    let peer = link.socket().and_then(|socket| socket.peer_addr().ok());
+    peer.is_none_or(|peer| match peer.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    })
 }

@@ -6,8 +6,8 @@
 //!
 //! V2Ray's client heeds it, and ends the connection itself. It forgets the last of an answer that comes in one read with the end of the
 //! link, as its `AuthenticationReader` does not look at what came with an `io.EOF`; and Go's `tls.Conn` makes one read of both in
-//! TLS 1.2, where a close_notify that lies behind data shows. A proxy in front that has TLS makes one of our end. So a client that is
-//! V2Ray's for certain has time to be the one to end.
+//! TLS 1.2, where a close_notify that lies behind data shows. A proxy in front that has TLS makes one of our end. So behind one a client
+//! that is V2Ray's for certain has time to be the one to end. (TLS of our own keeps the two apart.)
 //!
 //! sing-box's and mihomo's servers do not heed it either: they wait for the end of the connection, in which a
 //! goodbye of WebSocket would end both directions. A proxy in between may end both all the same. So a client's
@@ -54,8 +54,8 @@ pub(super) struct VmessStream<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Our end, of which a raw body says nothing, has yet to be passed down.
     untold: Option<Untold>,
-    /// The server: the client is known for certain to be V2Ray's.
-    of_v2ray: bool,
+    /// The server: the client ends the connection itself.
+    ended_by_peer: bool,
     /// The same, and it has been sent our end mark.
     left_to_peer: bool,
 }
@@ -80,14 +80,17 @@ impl<S> VmessStream<S> {
             told: false,
             timer: None,
             untold: None,
-            of_v2ray: false,
+            ended_by_peer: false,
             left_to_peer: false,
         }
     }
 
-    /// A server's, and whether its client is known for certain to be V2Ray's.
-    pub(super) fn of_v2ray(self, of_v2ray: bool) -> Self {
-        Self { of_v2ray, ..self }
+    /// A server's, and whether its client ends the connection itself and is to be left to it.
+    pub(super) fn ended_by_peer(self, ended_by_peer: bool) -> Self {
+        Self {
+            ended_by_peer,
+            ..self
+        }
     }
 
     /// A client's, to a server of which this is known.
@@ -183,7 +186,7 @@ impl<S: Io> VmessStream<S> {
 
     /// Whether the connection is the client's to end, when it has read our end mark.
     fn waits_for_peer(&self) -> bool {
-        self.of_v2ray && !self.writer.is_raw() && self.inner.half_closes()
+        self.ended_by_peer && !self.writer.is_raw() && self.inner.half_closes()
     }
 
     /// Passes our end down when the peer has been silent for long enough.
