@@ -10,8 +10,8 @@ use clap::Args as ClapArgs;
 
 use super::BAD_CONFIG;
 use crate::cause::system_words;
-use crate::dialect::contents;
 use crate::dialect::v2ray::json::tidy;
+use crate::dialect::{contents, encoding};
 use crate::report::Message;
 
 #[derive(Debug, ClapArgs)]
@@ -46,13 +46,14 @@ pub(super) fn run(args: &FormatArgs) -> ExitCode {
 /// Whether there is nothing to be done about a file.
 fn one(file: &Path, args: &FormatArgs) -> Result<bool, Box<Message>> {
     let name = file.display().to_string();
-    let failed = |e: io::Error| Box::new(Message::of_file(&name, system_words(&e)));
+    let told = |text| Box::new(Message::of_file(&name, text));
+    let failed = |e: io::Error| told(system_words(&e));
     let is_stdin = matches!(file.to_str(), Some("-" | "stdin:"));
     let bytes = match is_stdin {
         true => contents::of_stdin(),
         false => contents::of_file(file),
     };
-    let text = bytes.and_then(contents::text).map_err(failed)?;
+    let text = encoding::whole(bytes.map_err(failed)?).map_err(told)?;
     let tidied = tidy(&text).map_err(|error| {
         let message = Message::of_file(&name, error.to_string());
         Box::new(message.at(error.place, &text))

@@ -25,16 +25,6 @@ pub fn of_stdin() -> io::Result<Vec<u8>> {
     all(io::stdin().lock())
 }
 
-/// As text.
-///
-/// # Errors
-///
-/// When it is none.
-pub fn text(bytes: Vec<u8>) -> io::Result<String> {
-    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "this is no UTF-8 text");
-    String::from_utf8(bytes).map_err(no_text)
-}
-
 fn all(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MOST + 1).read_to_end(&mut bytes)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::{Draft, Inbound, Listen};
 use crate::report::Report;
-use crate::transport::tcp::split_mode;
+use crate::transport::tcp::{join_mode, split_mode};
 
 /// A socket has one mode: the first one that is written counts for all that listen there, so that they find each other.
 pub(crate) fn one_mode_each(inbounds: &mut [Draft<Inbound>], report: &Report) {
@@ -13,13 +13,11 @@ pub(crate) fn one_mode_each(inbounds: &mut [Draft<Inbound>], report: &Report) {
             continue;
         };
         let (bare, mode) = split_mode(&path);
-        let mut others = inbounds[..i].iter().filter_map(|other| {
+        let before = inbounds[..i].iter().find_map(|other| {
             let (theirs, their_mode) = split_mode(self::path(other)?);
             (theirs == bare).then_some(their_mode)
         });
-        let Some(theirs) = others.next() else {
-            continue;
-        };
+        let Some(theirs) = before else { continue };
         if mode.is_some() && theirs.is_some() && theirs != mode {
             let text = format!(
                 "{} has another mode at an inbound before, which counts",
@@ -28,11 +26,7 @@ pub(crate) fn one_mode_each(inbounds: &mut [Draft<Inbound>], report: &Report) {
             report.warn(&inbounds[i].at.key("listen"), text);
         }
         let whole = match theirs.or(mode) {
-            Some(mode) => {
-                let mut whole = bare.clone().into_os_string();
-                whole.push(format!(",{mode:04o}"));
-                PathBuf::from(whole)
-            }
+            Some(mode) => join_mode(bare.clone(), mode),
             None => path,
         };
         for draft in &mut inbounds[..=i] {

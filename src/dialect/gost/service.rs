@@ -346,12 +346,12 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
     }
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
     let targets = targets(node, problems);
-    let (port, to) = match (destination(addr), &targets[..]) {
+    let (port, to) = match (destination(addr), &targets[..], spoken) {
         // Where there are others, the rules choose among all of them.
-        (Ok(port), [to, ..]) => (port, PublishTarget::Place(to.clone())),
-        (Err(text), _) => return problems.error(&node.at, &text),
-        (Ok(port), []) if let Some(what) = spoken => (port, PublishTarget::Inbound(what)),
-        (_, []) => {
+        (Ok(port), [to, ..], _) => (port, PublishTarget::Place(to.clone())),
+        (Err(text), _, _) => return problems.error(&node.at, &text),
+        (Ok(port), [], Some(what)) => (port, PublishTarget::Inbound(what)),
+        (_, [], None) => {
             let text = "a published port leads nowhere, expected a target: `rtcp://0.0.0.0:8080/host:port`";
             return problems.error(&node.at, text);
         }

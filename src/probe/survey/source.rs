@@ -9,7 +9,7 @@ use crate::cause::system_words;
 use crate::config::{Config, Outbound};
 use crate::dialect::v2ray::json::Text;
 use crate::dialect::v2ray::{self, Format, Input, Options};
-use crate::dialect::{contents, links, payload};
+use crate::dialect::{contents, encoding, links, payload};
 use crate::observatory::Url;
 use crate::probe::lab::Lab;
 use crate::probe::measure;
@@ -73,8 +73,8 @@ pub async fn read(given: &str) -> Result<Source, String> {
         path => contents::of_file(path.as_ref()),
     });
     let read = reading.await.map_err(std::io::Error::from);
-    let text = read.flatten().and_then(contents::text).map_err(|e| {
-        let why = system_words(&e);
+    let bytes = read.flatten().map_err(|e| system_words(&e));
+    let text = bytes.and_then(encoding::whole).map_err(|why| {
         format!("{shown}: {why}, expected a config, a link, a subscription or Clash's YAML")
     })?;
     of_text(&text).map_err(|e| format!("{shown}: {e}"))

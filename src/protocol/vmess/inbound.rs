@@ -120,7 +120,7 @@ impl Inbound {
         let pads_randomly = member.pads_randomly(&request);
         let peer = Peer::client(&request, member.pads_zeros(&request));
         let is_v2ray = peer == Peer::V2ray && (pads_randomly || request.cipher == Cipher::None);
-        let ends_itself = is_v2ray && has_no_tls && may_be_of_a_front(&link);
+        let peer_ends = is_v2ray && has_no_tls && may_be_of_a_front(&link);
         let reader = Reader::of_request(framing, &keys, buf, peer);
         let sign = match request.marks_ends {
             true => response::MARKS_ENDS,
@@ -131,7 +131,7 @@ impl Inbound {
         let user = Some(member.user.clone());
         let stream = |link, reader, writer| {
             let stream = VmessStream::new(link, reader, writer, Role::Server);
-            Link::other(stream.ended_by_peer(ends_itself))
+            Link::other(stream.peer_ends(peer_ends))
         };
         let idle = context.policy.level(member.user.level).limits.idle.into();
         match request.command {

@@ -55,7 +55,7 @@ pub(super) struct VmessStream<S> {
     /// Our end, of which a raw body says nothing, has yet to be passed down.
     untold: Option<Untold>,
     /// The server: the client ends the connection itself.
-    ended_by_peer: bool,
+    peer_ends: bool,
     /// The same, and it has been sent our end mark.
     left_to_peer: bool,
 }
@@ -80,17 +80,14 @@ impl<S> VmessStream<S> {
             told: false,
             timer: None,
             untold: None,
-            ended_by_peer: false,
+            peer_ends: false,
             left_to_peer: false,
         }
     }
 
     /// A server's, and whether its client ends the connection itself and is to be left to it.
-    pub(super) fn ended_by_peer(self, ended_by_peer: bool) -> Self {
-        Self {
-            ended_by_peer,
-            ..self
-        }
+    pub(super) fn peer_ends(self, peer_ends: bool) -> Self {
+        Self { peer_ends, ..self }
     }
 
     /// A client's, to a server of which this is known.
@@ -186,7 +183,7 @@ impl<S: Io> VmessStream<S> {
 
     /// Whether the connection is the client's to end, when it has read our end mark.
     fn waits_for_peer(&self) -> bool {
-        self.ended_by_peer && !self.writer.is_raw() && self.inner.half_closes()
+        self.peer_ends && !self.writer.is_raw() && self.inner.half_closes()
     }
 
     /// Passes our end down when the peer has been silent for long enough.

@@ -56,7 +56,7 @@ pub(crate) struct UserEntry {
     named_by: NamedBy,
     /// A client of theirs pads its headers with zeros.
     pads_zeros: AtomicBool,
-    /// One does so with chance.
+    /// A client of theirs pads them with chance.
     pads_randomly: AtomicBool,
 }
 
@@ -295,7 +295,7 @@ impl UserEntry {
         self.pads_zeros.load(Ordering::Relaxed)
     }
 
-    /// The same of padding that is random.
+    /// Whether one has padded them with chance.
     pub(super) fn pads_randomly(&self, request: &Request) -> bool {
         if request.padding == Padding::Random {
             self.pads_randomly.store(true, Ordering::Relaxed);

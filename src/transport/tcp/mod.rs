@@ -22,6 +22,6 @@ pub use place::Listen;
 pub use settings::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 pub use transparent::udp_answer;
 pub use unix::{
-    UnixSocket, connect_abstract, connect_unix, listen_abstract, listen_unix, split_mode,
-    without_mode,
+    UnixSocket, connect_abstract, connect_unix, join_mode, listen_abstract, listen_unix,
+    split_mode, without_mode,
 };

@@ -145,12 +145,15 @@ pub fn without_mode(path: PathBuf) -> PathBuf {
     match split_mode(&path) {
         (_, None) => path,
         // One behind it, and what looks like a mode is none.
-        (_, Some(_)) => {
-            let mut whole = path.into_os_string();
-            whole.push(format!(",{MODE:04o}"));
-            whole.into()
-        }
+        (_, Some(_)) => join_mode(path, MODE),
     }
+}
+
+/// A path with a mode behind it, as [`split_mode`] reads it.
+pub fn join_mode(path: PathBuf, mode: u32) -> PathBuf {
+    let mut whole = path.into_os_string();
+    whole.push(format!(",{mode:04o}"));
+    whole.into()
 }
 
 /// The path of a socket, and the mode that stands behind it.

@@ -35,9 +35,11 @@ pub(in crate::dialect) fn parse(text: &str) -> Result<Uuid, String> {
     let first = digits
         .get(..32)
         .and_then(|first| Uuid::parse_str(first).ok());
+    if let Some(id) = first {
+        return Ok(id);
+    }
     match odd {
         _ if text.is_empty() => Err("the id is empty, expected a UUID".to_owned()),
-        _ if let Some(id) = first => Ok(id),
         None => Err(format!(
             "`{text}` is not a UUID, it has {} of 32 hex digits",
             digits.len()

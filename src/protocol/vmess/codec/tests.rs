@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::auth_id::CmdKey;
 use super::body::{Cipher, Framing, MAX_OVERHEAD, MAX_PLAIN, Opener, Sealer};
-use super::header::{self, HeaderError, Request};
+use super::header::{self, Command, HeaderError, Padding, Request, option};
 use super::response::{self, Keys, ResponseError};
 use crate::testing::{self, assert_decodes};
 
@@ -231,4 +231,28 @@ fn no_input_panics() {
     testing::vmess_request(&with_plain);
     with_plain.truncate(50);
     testing::vmess_request(&with_plain);
+}
+
+#[test]
+fn padding_tells_who_has_made_a_header() {
+    let of = |padding: &[u8]| {
+        let request = Request {
+            iv: [0; 16],
+            key: [0; 16],
+            v: 0,
+            options: option::CHUNKS,
+            cipher: Cipher::Aes128Gcm,
+            marks_ends: false,
+            padding: Padding::Unknown,
+            command: Command::Stream("a.test:1".parse().unwrap()),
+        };
+        let mut plain = BytesMut::new();
+        request.encode(padding, &mut plain).unwrap();
+        Request::decode(&plain).unwrap().padding
+    };
+    assert_eq!(of(&[]), Padding::Unknown);
+    assert_eq!(of(&[0; 3]), Padding::Unknown);
+    assert_eq!(of(&[0; 4]), Padding::Zeros);
+    assert_eq!(of(&[7]), Padding::Random);
+    assert_eq!(of(&[0, 0, 0, 0, 9]), Padding::Random);
 }
