@@ -124,6 +124,26 @@ async fn many_tunnels_share_one_connection() {
     }
 }
 
+/// Those of V2Ray, sing-box and mihomo cancel each stream when the application has gone.
+#[tokio::test]
+async fn an_upload_ends_as_its_application_ended_it() {
+    for client in [V2ray445, SingBox, Mobula] {
+        for vmess in [
+            Vmess::grpc(),
+            Vmess::grpc().vless(),
+            Vmess::h2(),
+            Vmess::h2().vless(),
+        ] {
+            let stage = Stage::new();
+            let vmess = vmess.over_tls(&stage);
+            println!("{client:?}, {vmess:?}");
+            let tunnel = Tunnel::start_on(stage, client, &vmess, Mobula, &vmess).await;
+            traffic::ready(tunnel.socks).await;
+            traffic::application_sends_and_closes(tunnel.socks).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_direction_ends_by_itself() {
     for vmess in [Vmess::grpc(), Vmess::grpc().vless(), Vmess::h2()] {

@@ -517,6 +517,30 @@ pub async fn answered(
 pub const LIMIT: Duration = Duration::from_secs(20);
 const LONG_LIMIT: Duration = Duration::from_secs(60);
 
+/// An application that has sent a file closes its connection, as one that stores by FTP does: the target has all of it, and an end.
+pub async fn application_sends_and_closes(proxy: u16) {
+    let data = bytes(50_000);
+    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let at = serve(move |mut stream| {
+        let said = said.clone();
+        async move {
+            let got = all(&mut stream).await;
+            let _ = said.send(got.map_err(|e| e.kind()));
+            Ok(())
+        }
+    })
+    .await;
+    for _ in 0..3 {
+        let mut stream = connect(proxy, &To::Ip(at)).await.expect("SOCKS connects");
+        stream.write_all(&data).await.expect("our way is open");
+        // What is still on its way when a client of V2Ray or sing-box ends is lost by itself.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(stream);
+        let got = timeout(LIMIT, heard.recv()).await.expect("an end in time");
+        assert_eq!(got.expect("one for each"), Ok(Whole::of(&data)));
+    }
+}
+
 /// The target sends all it has and closes; the application gets every byte, then the end.
 pub async fn target_sends_and_closes(proxy: u16) {
     let data = bytes(1024 * 1024);

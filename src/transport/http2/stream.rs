@@ -82,6 +82,9 @@ impl Framing for Plain {
     }
 }
 
+/// What may be written to a peer that has cancelled, before its last word was read.
+const UNHEARD: usize = 1024 * 1024;
+
 /// The most payload of one write.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
@@ -91,6 +94,10 @@ pub(in crate::transport) struct Http2Stream<F> {
     send: SendStream<Bytes>,
     /// Our direction has ended.
     shut: bool,
+    /// The peer has cancelled the stream, and all that it had sent before was read.
+    left: bool,
+    /// Bytes that were written when it had cancelled.
+    unheard: usize,
     receive: Receive,
     /// What came and was not read.
     chunk: Bytes,
@@ -172,6 +179,8 @@ impl<F: Framing> Http2Stream<F> {
             role,
             send,
             shut: false,
+            left: false,
+            unheard: 0,
             receive,
             chunk: Bytes::new(),
             _counted: counted,
@@ -210,6 +219,37 @@ impl<F: Framing> Http2Stream<F> {
 
     /// The next bytes of the body into `chunk`; `false` at its end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let came = ready!(self.poll_body(cx));
+        match came {
+            Err(_) if self.is_cancelled(cx) => {
+                self.left = true;
+                self.receive = Receive::Ended;
+                Poll::Ready(Ok(false))
+            }
+            came => Poll::Ready(came),
+        }
+    }
+
+    /// Whether a client has cancelled the stream. Those of V2Ray, sing-box and mihomo end every one so, be all said or not: it tells
+    /// no more than the end of a TCP connection.
+    fn is_cancelled(&mut self, cx: &mut Context<'_>) -> bool {
+        let reason = match self.role {
+            Role::Server => self.send.poll_reset(cx),
+            Role::Client => return false,
+        };
+        matches!(reason, Poll::Ready(Ok(Reason::CANCEL | Reason::NO_ERROR)))
+    }
+
+    /// Nobody hears what is written, and what the peer has sent before it cancelled is to be read to its end.
+    fn pass_over(&mut self, bytes: usize) -> io::Result<usize> {
+        self.unheard += bytes;
+        match self.unheard > UNHEARD {
+            true => Err(cancelled()),
+            false => Ok(bytes),
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             match &mut self.receive {
                 Receive::Answer(answer, clock) => {
@@ -279,7 +319,7 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.shut {
+        if this.shut || this.left {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         // An empty message would be lost on some peers, and cost others bytes.
@@ -295,6 +335,7 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
         while room == 0 {
             match ready!(this.send.poll_capacity(cx)) {
                 Some(Ok(_)) => room = this.send.capacity(),
+                _ if this.is_cancelled(cx) => return Poll::Ready(this.pass_over(buf.len())),
                 Some(Err(e)) => return Poll::Ready(Err(this.why(cx, broken(e)))),
                 None => {
                     let error = io::ErrorKind::BrokenPipe.into();
@@ -307,15 +348,20 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
         let data = this.framing.encode(&buf[..n]);
         match this.send.send_data(data, false) {
             Ok(()) => Poll::Ready(Ok(n)),
+            Err(_) if this.is_cancelled(cx) => Poll::Ready(this.pass_over(buf.len())),
             Err(e) => Poll::Ready(Err(this.why(cx, broken(e)))),
         }
     }
 
+    /// A peer that has gone takes nothing more, which whoever only waits for something to write hears here.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        match self.left {
+            true => Poll::Ready(Err(cancelled())),
+            false => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.shut {
             this.shut = true;
@@ -323,11 +369,15 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
                 .framing
                 .trailers()
                 .filter(|_| this.role == Role::Server);
-            match trailers {
+            let said = match trailers {
                 Some(trailers) => this.send.send_trailers(trailers),
                 None => this.send.send_data(Bytes::new(), true),
+            };
+            if let Err(e) = said
+                && !this.is_cancelled(cx)
+            {
+                return Poll::Ready(Err(broken(e)));
             }
-            .map_err(broken)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -361,6 +411,20 @@ impl<F: Framing> Io for Http2Stream<F> {
     }
 }
 
+/// A client that ends before all was said does not cancel the stream, as the library would: that is how others end one in which all was.
+impl<F> Drop for Http2Stream<F> {
+    fn drop(&mut self) {
+        if self.role == Role::Client && !self.shut {
+            self.send.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+fn cancelled() -> io::Error {
+    let text = "the peer has cancelled the stream";
+    io::Error::new(io::ErrorKind::ConnectionReset, text)
+}
+
 /// What the library says of a stream that ends before its time.
 pub(super) fn broken(error: ::h2::Error) -> io::Error {
     match error.reason() {
@@ -369,10 +433,7 @@ pub(super) fn broken(error: ::h2::Error) -> io::Error {
         _ if error.is_io() => error
             .into_io()
             .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
-        Some(Reason::CANCEL | Reason::NO_ERROR) => {
-            let text = "the peer has cancelled the stream";
-            io::Error::new(io::ErrorKind::ConnectionReset, text)
-        }
+        Some(Reason::CANCEL | Reason::NO_ERROR) => cancelled(),
         Some(reason) => StreamError::Reset(reason.to_string()).into(),
         None => io::Error::new(io::ErrorKind::ConnectionReset, error),
     }

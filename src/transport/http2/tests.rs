@@ -215,6 +215,59 @@ async fn a_link_that_is_dropped_is_no_clean_end() {
     }
 }
 
+/// Of V2Ray, sing-box and mihomo each link ends so, be all said or not.
+#[tokio::test]
+async fn a_client_that_cancels_has_said_all() {
+    for answers in [false, true] {
+        let mut pair = Pair::h2();
+        let (near, far) = duplex(256 * 1024);
+        pair.connections.send(Link::other(far)).unwrap();
+        let (mut requests, connection) = ::h2::client::handshake(near).await.unwrap();
+        crate::io::spawn(connection);
+        let request = http::Request::put("https://a.example/ray").body(());
+        let (_answer, mut sent) = requests.send_request(request.unwrap(), false).unwrap();
+        let mut far = pair.next().await.unwrap().link;
+        sent.send_data(vec![7; 50_000].into(), false).unwrap();
+        far.read_exact(&mut [0; 1]).await.unwrap();
+        sent.send_reset(::h2::Reason::CANCEL);
+        // It is on its way.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if answers {
+            far.write_all(&[1; 10_000]).await.unwrap();
+        }
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), 49_999);
+        // Whoever waits for something to write hears that nobody listens.
+        let kind = far.flush().await.unwrap_err().kind();
+        assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
+        assert!(far.write_all(b"more").await.is_err());
+    }
+}
+
+/// One that reads nothing more does not keep a target that never ends.
+#[tokio::test]
+async fn a_client_that_cancels_is_not_written_to_for_ever() {
+    let mut pair = Pair::h2();
+    let (near, far) = duplex(256 * 1024);
+    pair.connections.send(Link::other(far)).unwrap();
+    let (mut requests, connection) = ::h2::client::handshake(near).await.unwrap();
+    crate::io::spawn(connection);
+    let request = http::Request::put("https://a.example/ray").body(());
+    let (_answer, mut sent) = requests.send_request(request.unwrap(), false).unwrap();
+    let mut far = pair.next().await.unwrap().link;
+    sent.send_reset(::h2::Reason::CANCEL);
+    let writing = async {
+        let mut written = 0;
+        while far.write_all(&[1; 10_000]).await.is_ok() {
+            written += 10_000;
+        }
+        written
+    };
+    let written = timeout(Duration::from_secs(5), writing).await.unwrap();
+    assert!((1_000_000..2_000_000).contains(&written), "{written}");
+}
+
 #[tokio::test]
 async fn who_asks_for_something_else_is_told_so_and_so_is_the_log() {
     let client = |name| grpc::ClientSettings {
