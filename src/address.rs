@@ -128,6 +128,14 @@ fn old_number(text: &str) -> Option<u32> {
     u32::from_str_radix(digits, radix).ok()
 }
 
+/// Whether an address is of this machine or of a network of its own, where no stranger is.
+pub fn is_nearby(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// The address at which the system looks for a peer at `ip`: without one (`0.0.0.0`, `::`) that is this machine.
 pub fn reached(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {

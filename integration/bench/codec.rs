@@ -306,6 +306,7 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
                 network: Network::Tcp,
                 to,
                 named: None,
+                resolves_named: false,
                 user: None,
                 protocol: None,
                 attributes: None,

@@ -70,6 +70,7 @@ impl Server {
             },
             to: &to,
             named: None,
+            resolves_named: false,
             user: user.as_deref(),
             protocol: protocol.as_deref(),
             attributes: Some(&attributes).filter(|all| !all.is_empty()),

@@ -293,6 +293,7 @@ mod tests {
                 network: Network::Tcp,
                 to: &to,
                 named: None,
+                resolves_named: false,
                 user: None,
                 protocol: None,
                 attributes: None,

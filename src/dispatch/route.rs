@@ -48,6 +48,7 @@ pub(super) struct Asked<'a> {
     network: Network,
     to: &'a Destination,
     named: Option<&'a str>,
+    resolves_named: bool,
 }
 
 /// The answer.
@@ -67,6 +68,7 @@ impl<'a> Asked<'a> {
             network,
             to: aim.dialled(),
             named: aim.name_for_rules(),
+            resolves_named: aim.resolves_name(),
         }
     }
 }
@@ -144,7 +146,12 @@ impl Dispatcher {
         asked: Asked<'_>,
         known: &mut Known,
     ) -> Option<(OutboundRef, bool, u32)> {
-        let Asked { network, to, named } = asked;
+        let Asked {
+            network,
+            to,
+            named,
+            resolves_named,
+        } = asked;
         let facts = RouteInput {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
@@ -154,6 +161,7 @@ impl Dispatcher {
             network,
             to,
             named,
+            resolves_named,
             user: session.user.as_ref().and_then(|u| u.email.as_deref()),
             protocol: session.protocol,
             attributes: session.attributes.as_deref(),
@@ -199,9 +207,18 @@ impl Dispatcher {
         let router = self.router.now();
         let program = OnceLock::new();
         let mut facts = *facts;
+        // Where the session goes is dialled, so what is known of it has to be apart.
+        let mut of_named = facts.named.filter(|_| facts.resolves_named).map(|name| {
+            let host = Host::Domain(name.to_owned());
+            (Destination::new(host, facts.to.port), Known::Unasked)
+        });
         let mut has_looked = false;
         let pick = loop {
-            let ips = if has_looked { known.ips() } else { resolved };
+            let ips = match &of_named {
+                _ if !has_looked => resolved,
+                Some((_, known)) => known.ips(),
+                None => known.ips(),
+            };
             match router.pick(&facts, ips) {
                 Pick::NeedsProgram => {
                     let found = find_program(&facts).await;
@@ -209,9 +226,13 @@ impl Dispatcher {
                     facts.program = Program::Asked(found.as_ref());
                 }
                 Pick::NeedsIp if !has_looked => {
+                    let (to, known) = match &mut of_named {
+                        Some((name, known)) => (&*name, known),
+                        None => (facts.to, &mut *known),
+                    };
                     if *known == Known::Unasked {
                         let lookup = Lookup::new(&self.resolver.now(), Strategy::UseIp);
-                        *known = find(&lookup, facts.to).await;
+                        *known = find(&lookup, to).await;
                     }
                     has_looked = true;
                 }

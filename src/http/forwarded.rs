@@ -28,6 +28,7 @@ use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 
 use super::published;
+use crate::address::is_nearby;
 use crate::session::Source;
 
 /// Whose word about the client counts, and in which header.
@@ -192,13 +193,6 @@ impl Trusted {
             Self::Nearby => is_nearby(ip),
             Self::Listed(nets) => nets.iter().any(|net| net.contains(ip)),
         }
-    }
-}
-
-fn is_nearby(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

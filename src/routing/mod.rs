@@ -75,6 +75,8 @@ pub struct RouteInput<'a> {
     pub to: &'a Destination,
     /// The name that conditions on names are tested with, if it is not that of `to` (`routeOnly` of sniffing).
     pub named: Option<&'a str>,
+    /// Whether conditions on addresses that ask for those of a name ask for those of `named`, and not of `to`.
+    pub resolves_named: bool,
     /// The user's email.
     pub user: Option<&'a str>,
     /// The protocol that sniffing found: `http1`, `tls`, `quic`, `bittorrent`.
@@ -210,7 +212,17 @@ impl Router {
             let known = resolved.filter(|_| is_looked_up || !conditions.no_resolve);
             let wants_ip = || conditions.ask(facts, name.as_ref(), None) == Answer::NeedsIp;
             is_looked_up = is_looked_up || !conditions.no_resolve && wants_ip();
-            match conditions.ask(facts, name.as_ref(), known) {
+            let answer = match conditions.ask(facts, name.as_ref(), known) {
+                // What is not looked up, or not yet, holds for where the session goes.
+                Answer::NeedsIp if facts.resolves_named && !self.is_on_demand(conditions) => {
+                    match conditions.ask(&facts.as_it_goes(), name.as_ref(), None) {
+                        Answer::No => Answer::NeedsIp,
+                        other => other,
+                    }
+                }
+                answer => answer,
+            };
+            match answer {
                 Answer::NeedsIp if conditions.no_resolve => {}
                 Answer::Yes => {
                     return match &rule.lead {
@@ -231,6 +243,23 @@ impl Router {
             Pick::NeedsIp
         } else {
             Pick::Default
+        }
+    }
+}
+
+impl Router {
+    /// Whether a rule of such `conditions` waits for the addresses of a name.
+    fn is_on_demand(&self, conditions: &Conditions) -> bool {
+        self.strategy == DomainStrategy::IpOnDemand && !conditions.no_resolve
+    }
+}
+
+impl RouteInput<'_> {
+    /// The same, where conditions on addresses are about where the session goes.
+    fn as_it_goes(&self) -> Self {
+        Self {
+            resolves_named: false,
+            ..*self
         }
     }
 }

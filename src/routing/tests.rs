@@ -146,6 +146,58 @@ fn a_name_for_rules_alone_does_not_stand_for_the_address() {
     assert_eq!(pick("8.8.8.8:81"), "-");
 }
 
+/// As Xray has it with `routeOnly`.
+#[test]
+fn addresses_of_a_name_for_rules_are_those_that_rules_ask_for() {
+    let rules = || {
+        router([
+            (ips(&["203.0.113.0/24"]), "of the name"),
+            (ips(&["198.51.100.0/24", "10.0.0.0/8"]), "of the way"),
+        ])
+    };
+    let pick = |strategy, to: &str, resolved: Option<&str>| {
+        let router = Router {
+            strategy,
+            ..rules()
+        };
+        let to = to.parse().unwrap();
+        let session = RouteInput {
+            named: Some("a.example"),
+            resolves_named: true,
+            ..facts(&to)
+        };
+        let resolved: Option<Vec<IpAddr>> = resolved.map(|ips| {
+            ips.split_terminator(' ')
+                .map(|ip| ip.parse().unwrap())
+                .collect()
+        });
+        picked(&router, &session, resolved.as_deref())
+    };
+    use DomainStrategy::{AsIs, IpIfNonMatch, IpOnDemand};
+    for to in ["198.51.100.1:80", "8.8.8.8:80", "b.example:80"] {
+        assert_eq!(pick(IpOnDemand, to, None), "ip?", "{to}");
+        let found = pick(IpOnDemand, to, Some("203.0.113.5"));
+        assert_eq!(found, "of the name", "{to}");
+    }
+    assert_eq!(pick(IpOnDemand, "198.51.100.1:80", Some("1.1.1.1")), "-");
+    // A name without addresses.
+    assert_eq!(pick(IpOnDemand, "198.51.100.1:80", Some("")), "of the way");
+    // Nobody hides where he goes in this machine's own network behind a name.
+    assert_eq!(
+        pick(IpOnDemand, "10.0.0.1:80", Some("1.1.1.1")),
+        "of the way"
+    );
+    assert_eq!(pick(AsIs, "198.51.100.1:80", None), "of the way");
+    assert_eq!(pick(AsIs, "8.8.8.8:80", None), "-");
+    assert_eq!(pick(IpIfNonMatch, "198.51.100.1:80", None), "of the way");
+    assert_eq!(pick(IpIfNonMatch, "8.8.8.8:80", None), "ip?");
+    assert_eq!(
+        pick(IpIfNonMatch, "8.8.8.8:80", Some("203.0.113.5")),
+        "of the name"
+    );
+    assert_eq!(pick(IpIfNonMatch, "8.8.8.8:80", Some("")), "-");
+}
+
 #[test]
 fn a_rule_that_asks_for_the_inbound_alone_takes_all_of_its_streams() {
     let inbounds = |tags: &[&str]| Conditions {
@@ -424,6 +476,7 @@ fn facts(to: &Destination) -> RouteInput<'_> {
         network: Network::Tcp,
         to,
         named: None,
+        resolves_named: false,
         user: None,
         protocol: None,
         attributes: None,

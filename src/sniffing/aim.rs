@@ -9,6 +9,7 @@ pub struct Aim {
     /// With the name that was found.
     named: Option<Destination>,
     route_only: bool,
+    resolves_name: bool,
     /// What was asked for is a made-up address.
     is_fake: bool,
 }
@@ -28,7 +29,15 @@ impl Aim {
             asked,
             named,
             route_only,
+            resolves_name: false,
             is_fake: false,
+        }
+    }
+
+    pub(super) fn resolving_name(self) -> Self {
+        Self {
+            resolves_name: true,
+            ..self
         }
     }
 
@@ -55,13 +64,17 @@ impl Aim {
         self.named.as_ref().unwrap_or(&self.asked)
     }
 
-    /// The name that rules are asked about, where the session goes elsewhere. Rules about addresses ask that
-    /// place, as in Xray: a client may write any name into its first bytes.
+    /// The name that rules are asked about, where the session goes elsewhere.
     pub fn name_for_rules(&self) -> Option<&str> {
         match &self.named.as_ref().filter(|_| self.route_only)?.host {
             Host::Domain(name) => Some(name),
             Host::Ip(_) => None,
         }
+    }
+
+    /// Whether the addresses of [`name_for_rules`](Self::name_for_rules) are those that rules want to know.
+    pub fn resolves_name(&self) -> bool {
+        self.resolves_name && self.name_for_rules().is_some()
     }
 
     /// Where the session goes, if that is not where it asked to go.

@@ -16,6 +16,9 @@ pub struct Settings {
     pub excluded: Option<Domains>,
     /// `routeOnly`: the name is for rules about names, and the session goes where it asked to go.
     pub route_only: bool,
+    /// With `route_only`: where rules about addresses want those of a name, they are asked about those of the name that was found, as in
+    /// Xray. In other programs they are asked about where the session goes.
+    pub resolves_found: bool,
     /// `metadataOnly`: the content is not looked at; what remains is `fakedns`.
     pub metadata_only: bool,
 }
@@ -49,7 +52,11 @@ impl Settings {
             self.takes(found, host).then(|| host.clone())
         });
         let named = host.map(|host| Destination::new(host, asked.port));
-        Aim::new(asked, named, self.route_only)
+        let aim = Aim::new(asked, named, self.route_only);
+        match self.resolves_found {
+            true => aim.resolving_name(),
+            false => aim,
+        }
     }
 
     /// As [`Settings::aim`], where `asked` is a made-up address. That is nowhere: neither `routeOnly` nor a name that is

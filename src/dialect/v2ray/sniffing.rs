@@ -17,9 +17,12 @@ pub(super) fn read(inbound: &Object) -> Option<Settings> {
     };
     let enabled = object.read_or("enabled", false);
     let over = object.get("destOverride");
+    let route_only = object.read_or("routeOnly", false);
+    let no_resolve = object.read_or("noResolve", false);
     let settings = Settings {
         overriding: over.map(|node| protocols(&node)).unwrap_or_default(),
-        route_only: object.read_or("routeOnly", false),
+        route_only,
+        resolves_found: route_only && !no_resolve,
         excluded: object.get("domainsExcluded").and_then(|n| excluded(&n)),
         metadata_only: object.read_or("metadataOnly", false),
     };
@@ -125,6 +128,7 @@ mod tests {
             ],
             excluded: Some(Domains::new(excluded).unwrap()),
             route_only: true,
+            resolves_found: true,
             metadata_only: true,
         };
         assert_eq!(settings, Some(expected));

@@ -3,7 +3,6 @@
 //! A first flight that is not one of ours is answered with nothing and read on, and the reason goes
 //! to the log alone: neither bytes nor time tell a prober which byte was wrong.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -21,6 +20,7 @@ use super::settings::InboundSettings;
 use super::stream::{Role, VmessStream};
 use super::users::{UserEntry, Users};
 use super::writer::Writer;
+use crate::address::is_nearby;
 use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::{Io, Link};
 use crate::mux::{self, packet_addr};
@@ -215,8 +215,5 @@ fn session_id(member: &UserEntry, request: &Request) -> [u8; 16] {
 /// Whether a proxy that has TLS may stand in front: it is of this machine or of its network, and of a unix socket nothing is known.
 fn may_be_of_a_front(link: &Link) -> bool {
     let peer = link.socket().and_then(|socket| socket.peer_addr().ok());
-    peer.is_none_or(|peer| match peer.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    })
+    peer.is_none_or(|peer| is_nearby(peer.ip()))
 }

@@ -494,6 +494,7 @@ mod tests {
                     network: Network::Tcp,
                     to: &to,
                     named: None,
+                    resolves_named: false,
                     user: Some("ann@example.com"),
                     protocol: None,
                     attributes: None,

@@ -48,7 +48,7 @@ fn read(inbound: &Part<'_>) -> Result<Map<String, Value>, String> {
             sniffing.keep(&mut kept, &[key]);
         }
         if !sniffing.is_on(&["enabled"]) {
-            sniffing.silent(&["routeOnly", "domainsExcluded"]);
+            sniffing.silent(&["routeOnly", "noResolve", "domainsExcluded"]);
         }
         sniffing.finish();
         if !kept.is_empty() {

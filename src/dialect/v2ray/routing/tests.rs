@@ -468,6 +468,7 @@ fn picked(router: &Router, session: &str) -> String {
         },
         to: &to,
         named: None,
+        resolves_named: false,
         user: (user != "-").then_some(user),
         protocol: None,
         attributes: None,
