@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
+use serde_json::Value as Json;
 
 use super::rule::checked;
 use crate::dialect::v2ray::json::{Node, Object, Path, did_you_mean, one_of};
@@ -42,6 +43,22 @@ pub(crate) fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
             Ok(patterns) => all.extend(patterns),
             Err(text) => node.report().error(&entry.path, text),
         }
+    }
+    all
+}
+
+/// The same of rules and DNS servers, to which an empty text among the patterns is one that is in every name, as in V2Ray.
+pub(crate) fn names(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
+    let has_empty = match node.value {
+        Json::String(text) => text.split(',').any(str::is_empty),
+        Json::Array(items) => items.iter().any(|item| item.as_str() == Some("")),
+        _ => false,
+    };
+    let mut all = patterns(node, geodata);
+    if has_empty {
+        node.warn("an empty text is in every name, so any name is taken, as in V2Ray");
+        let all = all.get_or_insert_default();
+        all.push(Pattern::Regex(String::new()));
     }
     all
 }
@@ -131,6 +148,8 @@ pub(crate) fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Patt
             let (file, category) = file_and_category(text, rest)?;
             return marked(file, category, geodata);
         }
+        // Without its dot it would be every name.
+        "domain" if rest == "." => Pattern::Keyword(text.to_owned()),
         "domain" => Pattern::Domain(rest_of("name")?),
         "full" => Pattern::Full(rest_of("name")?),
         "keyword" => Pattern::Keyword(rest_of("text")?),

@@ -141,13 +141,7 @@ fn domains(object: &Object, geodata: &Geodata) -> (Option<Domains>, Option<Domai
 }
 
 fn names(node: &Node, object: &Object, geodata: &Geodata) -> Option<Domains> {
-    let mut patterns = lists::patterns(node, geodata);
-    if is_blank(node) {
-        node.warn("an empty text is in every name, so any name is taken, as in V2Ray");
-        patterns
-            .get_or_insert_default()
-            .push(Pattern::Regex(String::new()));
-    }
+    let patterns = lists::names(node, geodata);
     // Each expression was fit to be read; all together may still be too large.
     Domains::new(patterns?)
         .map_err(|e| object.node.error(e.to_string()))

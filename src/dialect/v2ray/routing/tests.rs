@@ -304,10 +304,23 @@ fn a_condition_that_is_an_empty_text_is_never_met() {
     assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "block");
     assert_eq!(problems(&report), [""; 0]);
     // It is in every name.
-    let rule = json!({"domain": [""], "outboundTag": "block"});
+    for domain in [
+        json!([""]),
+        json!(["b.com", ""]),
+        json!("b.com,"),
+        json!(",b.com"),
+        json!(["", "full:b.com"]),
+    ] {
+        let rule = json!({"domain": domain, "outboundTag": "block"});
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "block");
+        assert_eq!(picked(&router, "in 1.1.1.1:1 tcp 1.2.3.4:80 -"), "-");
+        let said = "routing.rules[0].domain: an empty text is in every name, so any name is taken, as in V2Ray";
+        assert_eq!(problems(&report), [said]);
+    }
+    let rule = json!({"domain": ["domain:."], "outboundTag": "block"});
     let (router, _) = routing(json!({"routing": {"rules": [rule]}}));
-    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "block");
-    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp 1.2.3.4:80 -"), "-");
+    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "-");
     // And no address.
     for key in ["ip", "source", "sourceIP"] {
         let rule = json!({key: "", "network": "tcp", "outboundTag": "block"});
