@@ -276,3 +276,30 @@ fn files_that_v2ray_5_would_merge_otherwise_are_told_of() {
         );
     }
 }
+
+/// Where both were unpacked, and the unit has another working directory.
+#[test]
+fn a_config_beside_the_program_is_found() {
+    let program = PathBuf::from(mobula().get_program());
+    let folder = tempfile::tempdir_in(program.parent().expect("a folder")).expect("a folder");
+    let beside = folder.path().join("v2ray");
+    fs::hard_link(&program, &beside).expect("a link");
+    let config = json!({
+        "inbounds": [{"tag": "mine", "listen": "127.0.0.1", "port": free_port(), "protocol": "socks"}],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    fs::write(folder.path().join("config.json"), config.to_string()).expect("a file");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&beside);
+        command.args(args).current_dir("/").stdin(Stdio::null());
+        command.output().expect("it runs")
+    };
+    for args in [&["-test"][..], &["test"]] {
+        let output = run(args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    fs::write(folder.path().join("config.json"), "{").expect("a file");
+    for args in [&[][..], &["run"]] {
+        assert_eq!(run(args).status.code(), Some(23), "{args:?}");
+    }
+}

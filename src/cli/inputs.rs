@@ -15,7 +15,7 @@ use super::args::ConfigArgs;
 use super::given::Source;
 
 /// The files named by `-c` and found in `-confdir`, or in the folder that the environment names; else `./config.json`; else
-/// the file that the environment names; else what stands on standard input. Nothing when there is none of these.
+/// the file that the environment names; else the one beside the program; else what stands on standard input. Nothing when there is none of these.
 pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     let mut inputs: Vec<Source> = args.config.iter().map(|path| Source::of(path)).collect();
     if inputs.iter().filter(|i| **i == Source::Stdin).count() > 1 {
@@ -39,16 +39,8 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
             "{dir}: there is no `*.json`, `*.yaml` or `*.toml` file in this directory"
         ));
     }
-    let here = [
-        "config.json",
-        "config.jsonc",
-        "config.toml",
-        "config.yaml",
-        "config.yml",
-    ];
-    let here = here.map(Path::new);
-    if let Some(here) = here.into_iter().find(|path| path.exists()) {
-        return Ok(vec![Source::File(here.to_owned())]);
+    if let Some(here) = in_folder(Path::new("")) {
+        return Ok(vec![Source::File(here)]);
     }
     if let Some(path) = location("config") {
         // V2Ray means a directory that holds `config.json`.
@@ -62,7 +54,25 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     if let Some(dir) = location("confdir") {
         return in_dir(&dir);
     }
+    let beside = env::current_exe().ok();
+    let beside = beside.as_deref().and_then(Path::parent);
+    if let Some(beside) = beside.and_then(in_folder) {
+        return Ok(vec![Source::File(beside)]);
+    }
     Ok(Vec::from_iter(has_input().then_some(Source::Stdin)))
+}
+
+/// The config of a folder that nobody has named: where one works, or where the program was unpacked.
+fn in_folder(folder: &Path) -> Option<PathBuf> {
+    let names = [
+        "config.json",
+        "config.jsonc",
+        "config.toml",
+        "config.yaml",
+        "config.yml",
+    ];
+    let mut paths = names.into_iter().map(|name| folder.join(name));
+    paths.find(|path| path.exists())
 }
 
 /// Whether somebody writes to standard input: a file with something in it, or a pipe that something comes by soon. A pipe
