@@ -42,6 +42,65 @@ async fn streams_and_datagrams_share_connections() {
     }
 }
 
+/// A line that takes 1.5 MB of a client's bytes in a second, and little ahead.
+async fn slow_line(to: u16) -> u16 {
+    let listener = listen();
+    // What is accepted has it from the listener.
+    let socket = socket2::SockRef::from(&listener);
+    socket.set_recv_buffer_size(64 * 1024).expect("a buffer");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let far = TcpStream::connect(("127.0.0.1", to)).await?;
+                let ((mut from, mut back), (mut answers, mut into)) =
+                    (near.into_split(), far.into_split());
+                let up = async {
+                    let mut chunk = vec![0; 15_000];
+                    loop {
+                        let n = from.read(&mut chunk).await?;
+                        into.write_all(&chunk[..n]).await?;
+                        if n == 0 {
+                            return Ok::<_, std::io::Error>(());
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                tokio::try_join!(up, tokio::io::copy(&mut answers, &mut back))
+            });
+        }
+    });
+    port
+}
+
+/// What one session has written does not stand in the kernel in front of what the next one writes: 4 MB may lie there.
+#[tokio::test]
+async fn an_upload_over_a_slow_line_does_not_hold_up_its_neighbours() {
+    let vmess = mux(json!({"enabled": true, "concurrency": 8}));
+    let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+    let server = vmess.server(Mobula, port);
+    stage.run(Mobula, "server", &server, &[port]).await;
+    let client = vmess.client(Mobula, socks, slow_line(port).await);
+    stage.run(Mobula, "client", &client, &[socks]).await;
+    traffic::ready(socks).await;
+    let echo = To::Ip(traffic::echo().await);
+    let mut talking = traffic::connect(socks, &echo).await.expect("SOCKS");
+    let sink = To::Ip(traffic::digester().await);
+    let mut sending = traffic::connect(socks, &sink).await.expect("SOCKS");
+    let upload =
+        tokio::spawn(async move { while sending.write_all(&[7; 64 * 1024]).await.is_ok() {} });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let begin = std::time::Instant::now();
+        traffic::exchange(&mut talking, b"a word").await;
+        waits.push(begin.elapsed());
+    }
+    upload.abort();
+    waits.sort();
+    assert!(waits[1] < Duration::from_millis(1500), "{waits:?}");
+}
+
 /// V2Ray gives up a connection with a datagram longer than its buffer: none is sent to it.
 #[tokio::test]
 async fn a_long_datagram_ends_no_connection() {

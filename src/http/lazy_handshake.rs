@@ -19,7 +19,11 @@ type Shaking<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// `S` is what the handshake makes.
-pub(crate) struct LazyHandshake<S>(State<S>);
+pub(crate) struct LazyHandshake<S> {
+    state: State<S>,
+    /// Asked for before there was a stream.
+    unsent: Option<u32>,
+}
 
 enum State<S> {
     /// Nothing was written; the handshake begins with at most `max` bytes.
@@ -35,22 +39,25 @@ enum State<S> {
     Over,
 }
 
-impl<S: Unpin> LazyHandshake<S> {
+impl<S: Io> LazyHandshake<S> {
     pub(crate) fn new(
         max: usize,
         handshake: impl FnOnce(Vec<u8>) -> Shaking<S> + Send + 'static,
     ) -> Self {
-        Self(State::Waiting {
-            max,
-            handshake: Box::new(handshake),
-            patience: None,
-            reader: None,
-        })
+        Self {
+            state: State::Waiting {
+                max,
+                handshake: Box::new(handshake),
+                patience: None,
+                reader: None,
+            },
+            unsent: None,
+        }
     }
 
     /// Begins the handshake if it has not begun, and returns how much of `data` it takes along.
     fn begin(&mut self, data: &[u8]) -> usize {
-        match std::mem::replace(&mut self.0, State::Over) {
+        match std::mem::replace(&mut self.state, State::Over) {
             State::Waiting {
                 max,
                 handshake,
@@ -58,14 +65,14 @@ impl<S: Unpin> LazyHandshake<S> {
                 ..
             } => {
                 let n = data.len().min(max);
-                self.0 = State::Shaking(handshake(data[..n].to_vec()));
+                self.state = State::Shaking(handshake(data[..n].to_vec()));
                 if let Some(reader) = reader {
                     reader.wake();
                 }
                 n
             }
             other => {
-                self.0 = other;
+                self.state = other;
                 0
             }
         }
@@ -74,12 +81,16 @@ impl<S: Unpin> LazyHandshake<S> {
     /// The stream, once the handshake is done; it begins here if it has not.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut S>>> {
         self.begin(&[]);
-        if let State::Shaking(shaking) = &mut self.0 {
+        if let State::Shaking(shaking) = &mut self.state {
             let result = ready!(shaking.as_mut().poll(cx));
-            self.0 = State::Over;
-            self.0 = State::Open(result?);
+            self.state = State::Over;
+            let mut stream = result?;
+            if let Some(bytes) = self.unsent {
+                stream.bound_unsent(bytes);
+            }
+            self.state = State::Open(stream);
         }
-        match &mut self.0 {
+        match &mut self.state {
             State::Open(stream) => Poll::Ready(Ok(Pin::new(stream))),
             _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -95,7 +106,7 @@ impl<S: Io> AsyncRead for LazyHandshake<S> {
         let this = self.get_mut();
         if let State::Waiting {
             patience, reader, ..
-        } = &mut this.0
+        } = &mut this.state
         {
             let patience = patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
             if patience.as_mut().poll(cx).is_pending() {
@@ -122,11 +133,11 @@ impl<S: Io> AsyncWrite for LazyHandshake<S> {
             return ready!(this.poll_open(cx))?.poll_write(cx, buf);
         }
         // The request goes out at once; what comes of it is for the next call to tell.
-        if let State::Shaking(shaking) = &mut this.0
+        if let State::Shaking(shaking) = &mut this.state
             && let Poll::Ready(result) = shaking.as_mut().poll(cx)
         {
-            this.0 = State::Over;
-            this.0 = State::Open(result?);
+            this.state = State::Over;
+            this.state = State::Open(result?);
         }
         Poll::Ready(Ok(taken))
     }
@@ -143,9 +154,9 @@ impl<S: Io> AsyncWrite for LazyHandshake<S> {
 impl<S: Io> Io for LazyHandshake<S> {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.0 {
+        match this.state {
             State::Waiting { .. } | State::Over => {
-                this.0 = State::Over;
+                this.state = State::Over;
                 Poll::Ready(Ok(()))
             }
             State::Shaking(_) | State::Open(_) => ready!(this.poll_open(cx))?.poll_close(cx),
@@ -161,7 +172,7 @@ impl<S: Io> Io for LazyHandshake<S> {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Open(stream) => Pin::new(stream).poll_write_in_place(cx, buf),
             _ => self.poll_write(cx, &buf[HEADROOM..]),
         }
@@ -169,47 +180,47 @@ impl<S: Io> Io for LazyHandshake<S> {
 
     /// Nobody knows before there is a stream.
     fn half_closes(&self) -> bool {
-        match &self.0 {
+        match &self.state {
             State::Open(stream) => stream.half_closes(),
             _ => false,
         }
     }
 
     fn set_close_reason(&mut self, reason: CloseReason) {
-        if let State::Open(stream) = &mut self.0 {
+        if let State::Open(stream) = &mut self.state {
             stream.set_close_reason(reason);
         }
     }
 
     fn goodbye(&self) -> Goodbye {
-        match &self.0 {
+        match &self.state {
             State::Open(stream) => stream.goodbye(),
             _ => Goodbye::Unknown,
         }
     }
 
     fn tcp(&self) -> Option<&TcpStream> {
-        match &self.0 {
+        match &self.state {
             State::Open(stream) => stream.tcp(),
             _ => None,
         }
     }
 
     fn source(&self) -> Option<&TcpStream> {
-        match &self.0 {
+        match &self.state {
             State::Open(stream) => stream.source(),
             _ => None,
         }
     }
 
     fn took(&mut self, bytes: usize) {
-        if let State::Open(stream) = &mut self.0 {
+        if let State::Open(stream) = &mut self.state {
             stream.took(bytes);
         }
     }
 
     fn sink(&self) -> Option<Sink<'_>> {
-        match &self.0 {
+        match &self.state {
             State::Open(stream) => stream.sink(),
             _ => None,
         }
@@ -224,20 +235,27 @@ impl<S: Io> Io for LazyHandshake<S> {
     }
 
     fn gave(&mut self, bytes: usize) {
-        if let State::Open(stream) = &mut self.0 {
+        if let State::Open(stream) = &mut self.state {
             stream.gave(bytes);
         }
     }
 
     fn cork(&mut self) {
-        if let State::Open(stream) = &mut self.0 {
+        if let State::Open(stream) = &mut self.state {
             stream.cork();
         }
     }
 
     fn set_low_water(&mut self, bytes: usize) {
-        if let State::Open(stream) = &mut self.0 {
+        if let State::Open(stream) = &mut self.state {
             stream.set_low_water(bytes);
+        }
+    }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        match &mut self.state {
+            State::Open(stream) => stream.bound_unsent(bytes),
+            _ => self.unsent = Some(bytes),
         }
     }
 }

@@ -124,6 +124,11 @@ macro_rules! forward {
             self.$inner.set_low_water(bytes);
         }
     };
+    (@ $inner:ident bound_unsent) => {
+        fn bound_unsent(&mut self, bytes: u32) {
+            self.$inner.bound_unsent(bytes);
+        }
+    };
     // Flushing, shutting down, closing and ending look alike.
     (@ $inner:ident $method:ident) => {
         fn $method(

@@ -191,6 +191,10 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// Asks the socket below, if there is one, to be readable only when `bytes` bytes have arrived. It
     /// is only a wish; whoever makes it takes it back before the last bytes wait for it.
     fn set_low_water(&mut self, _bytes: usize) {}
+
+    /// Asks that of what was written so many bytes at most lie in the socket below, if there is one, and are not on their way,
+    /// however much room it has: whoever writes then hears each time that the peer takes some.
+    fn bound_unsent(&mut self, _bytes: u32) {}
 }
 
 /// A socket that is readable with the first byte, whatever anyone wishes.
@@ -209,6 +213,11 @@ impl Io for TcpStream {
 
     fn descriptor(&self) -> Option<RawFd> {
         Some(self.as_raw_fd())
+    }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        // A system that refuses has whoever writes hear of it less often, no more.
+        let _ = SockRef::from(&*self).set_tcp_notsent_lowat(bytes);
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -264,6 +273,9 @@ pub fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
+/// What may lie unsent in the socket of a link that several share.
+const SHARED_UNSENT: u32 = 128 * 1024;
+
 /// The most that one read of a first flight takes; what lies behind a header in it is copied once.
 const FIRST_READ: usize = 16 * 1024;
 
@@ -284,13 +296,9 @@ impl Link {
         .await
     }
 
-    /// So many bytes at most lie in the socket and are not on their way, however much room it has: whoever writes hears each time
-    /// that the peer takes some.
-    pub fn bound_unsent(&self, bytes: u32) {
-        if let Some(stream) = self.socket() {
-            // A system that refuses has whoever writes hear of it less often, no more.
-            let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes);
-        }
+    /// Several are to share the link: what one of them writes must not wait long behind what another one wrote before.
+    pub fn share(&mut self) {
+        self.bound_unsent(SHARED_UNSENT);
     }
 
     /// Ends a link that nothing more can be done with, as its layers' protocols ask.
@@ -516,6 +524,13 @@ impl Io for Link {
         match self {
             Self::Tcp(stream) => low_water::set(stream, bytes),
             Self::Other(io) => io.set_low_water(bytes),
+        }
+    }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        match self {
+            Self::Tcp(stream) => stream.bound_unsent(bytes),
+            Self::Other(io) => io.bound_unsent(bytes),
         }
     }
 }

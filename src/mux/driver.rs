@@ -49,12 +49,13 @@ pub(super) struct Driver<D> {
 
 impl<D: SessionHandler> Driver<D> {
     pub(super) fn new(
-        link: Link,
+        mut link: Link,
         table: Arc<Table>,
         door: D,
         unused: Option<Duration>,
         idle: Duration,
     ) -> Self {
+        link.share();
         Self {
             link,
             table,

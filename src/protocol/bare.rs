@@ -367,6 +367,10 @@ impl<A: Answer> Io for BareStream<A> {
         self.inner.set_low_water(bytes);
     }
 
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.inner.bound_unsent(bytes);
+    }
+
     fn source(&self) -> Option<&TcpStream> {
         let is_payload = match &self.role {
             Role::Client(answer, awaited) => answer.is_whole() && awaited.is_none(),

@@ -98,7 +98,7 @@ enum Phase {
 
 impl Relay {
     /// `first` was already read from `client`.
-    pub fn new(client: Link, target: Link, first: Vec<u8>, allowance: Allowance) -> Self {
+    pub fn new(mut client: Link, mut target: Link, first: Vec<u8>, allowance: Allowance) -> Self {
         allowance.traffic.add_uplink(first.len());
         let mut pace = allowance.pace;
         if let Some(pace) = &mut pace {
@@ -106,10 +106,11 @@ impl Relay {
         }
         client.begun();
         target.begun();
-        for (from, to) in [(&client, &target), (&target, &client)] {
-            if from.holds_up_others() {
-                to.bound_unsent(UNSENT);
-            }
+        if client.holds_up_others() {
+            target.bound_unsent(UNSENT);
+        }
+        if target.holds_up_others() {
+            client.bound_unsent(UNSENT);
         }
         Self {
             client,

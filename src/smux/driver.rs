@@ -58,12 +58,13 @@ pub(super) struct Driver<D> {
 
 impl<D: FnMut(Link) -> bool> Driver<D> {
     pub(super) fn new(
-        link: Link,
+        mut link: Link,
         table: Arc<Table>,
         settings: Settings,
         decoder: Decoder,
         door: D,
     ) -> Self {
+        link.share();
         let first = settings.keepalive.map_or(NEVER, |alive| alive.interval);
         let are_strangers = table.with(|state| state.are_strangers());
         Self {

@@ -328,7 +328,7 @@ impl AsyncWrite for Fragmented {
 }
 
 impl Io for Fragmented {
-    forward!(inner: half_closes end_cuts_off say_end holds_up_others cork set_close_reason goodbye tcp presence source took set_low_water);
+    forward!(inner: half_closes end_cuts_off say_end holds_up_others cork set_close_reason goodbye tcp presence source took set_low_water bound_unsent);
     forward!(inner: poll_announce gave);
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -130,4 +130,8 @@ impl Io for SealedStream {
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
     }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.inner.bound_unsent(bytes);
+    }
 }

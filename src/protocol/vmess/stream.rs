@@ -323,6 +323,10 @@ impl<S: Io> Io for VmessStream<S> {
         self.inner.set_low_water(bytes);
     }
 
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.inner.bound_unsent(bytes);
+    }
+
     /// Only a peer of ours is reset: V2Ray 4 leaves its other end open for ever after a reset.
     fn tcp(&self) -> Option<&TcpStream> {
         match self.reader.peer() {

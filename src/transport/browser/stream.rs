@@ -162,5 +162,5 @@ impl Io for Piped {
         Poll::Ready(Ok(n))
     }
 
-    forward!(socket: poll_close poll_end end_cuts_off say_end holds_up_others half_closes cork set_close_reason goodbye set_low_water);
+    forward!(socket: poll_close poll_end end_cuts_off say_end holds_up_others half_closes cork set_close_reason goodbye set_low_water bound_unsent);
 }

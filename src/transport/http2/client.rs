@@ -32,11 +32,12 @@ impl Connection {
     ///
     /// When the link fails.
     pub(in crate::transport) async fn new(
-        link: Link,
+        mut link: Link,
         window: Option<u32>,
         settings: Option<Pings>,
         clock: Arc<PeerClock>,
     ) -> io::Result<Self> {
+        link.share();
         let mut builder = Builder::new();
         builder
             .initial_window_size(window.unwrap_or(STREAM_WINDOW))

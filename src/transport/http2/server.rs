@@ -180,7 +180,7 @@ impl<S: Service> Inbound<S> {
 
 async fn accept<S: Service>(
     service: Arc<S>,
-    arrival: Arrival,
+    mut arrival: Arrival,
     tell: Tell,
     guest: Option<Arc<Guest>>,
 ) -> Result<Arrivals, AcceptError> {
@@ -193,6 +193,7 @@ async fn accept<S: Service>(
         .max_header_list_size(MAX_HEADERS)
         .max_concurrent_streams(bounds.streams)
         .max_send_buffer_size(SEND_BUFFER);
+    arrival.link.share();
     let shaking = builder.handshake::<_, Bytes>(arrival.link);
     let connection = match timeout_at(arrival.since + HEADER_LIMIT, shaking).await {
         Ok(Ok(connection)) => connection,

@@ -226,4 +226,6 @@ impl Io for Headed {
             self.link.set_low_water(bytes);
         }
     }
+
+    forward!(link: bound_unsent);
 }

@@ -186,4 +186,6 @@ impl Io for Ahead {
             self.link.set_low_water(bytes);
         }
     }
+
+    forward!(link: bound_unsent);
 }

@@ -72,7 +72,7 @@ impl AsyncWrite for Repeated {
 
 impl Io for Repeated {
     forward!(link: poll_close poll_end end_cuts_off say_end holds_up_others poll_write_in_place half_closes cork);
-    forward!(link: set_close_reason goodbye tcp presence set_low_water);
+    forward!(link: set_close_reason goodbye tcp presence set_low_water bound_unsent);
 }
 
 #[cfg(test)]

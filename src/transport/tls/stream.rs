@@ -93,4 +93,8 @@ impl Io for Stream {
     fn set_low_water(&mut self, bytes: usize) {
         self.tls.get_mut().0.set_low_water(bytes);
     }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.tls.get_mut().0.bound_unsent(bytes);
+    }
 }

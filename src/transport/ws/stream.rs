@@ -511,6 +511,10 @@ impl<S: Io> Io for WsStream<S> {
         self.inner.set_low_water(bytes);
     }
 
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.inner.bound_unsent(bytes);
+    }
+
     /// A client's payload is masked, so it is nobody's as it is.
     fn sink(&self) -> Option<Sink<'_>> {
         let is_open = self.closing == CloseFrame::Open && self.failure.is_none();

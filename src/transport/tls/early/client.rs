@@ -212,4 +212,12 @@ impl Io for Early {
             stream.set_low_water(bytes);
         }
     }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        match &mut self.0 {
+            State::Shaking(shaking) => shaking.tls.get_mut().0.bound_unsent(bytes),
+            State::Open(stream) => stream.bound_unsent(bytes),
+            State::Over(_) => {}
+        }
+    }
 }

@@ -294,6 +294,10 @@ impl Io for Early {
             self.link.set_low_water(bytes);
         }
     }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.link.bound_unsent(bytes);
+    }
 }
 
 /// A link for who knows only of reads and writes that would block.

@@ -426,6 +426,10 @@ impl Io for Stream {
     fn set_low_water(&mut self, bytes: usize) {
         self.link.set_low_water(bytes);
     }
+
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.link.bound_unsent(bytes);
+    }
 }
 
 #[cfg(test)]
