@@ -41,6 +41,29 @@ fn inbound(tag: &str, port: u16, clients: &Value) -> Value {
     }]})
 }
 
+/// What scripts written for V2Ray 4 say to `v2ctl api`, beside Debian's, to a server of V2Ray's and to one of ours.
+#[tokio::test]
+async fn v2ctls_own_words_are_understood_and_answered_as_by_it() {
+    for server in [V2ray445, Mobula] {
+        let panel = Panel::start(server).await;
+        for (method, request) in [
+            ("StatsService.QueryStats", "pattern: \"user\" reset: false"),
+            ("statsservice.querystats", "pattern:\"nothing\""),
+            ("LoggerService.RestartLogger", ""),
+        ] {
+            let ours = said(&panel, &[method, request]);
+            let theirs = panel.v2ctl(method, request);
+            assert_eq!(ours.trim_end(), theirs.trim_end(), "{server:?}: {method}");
+        }
+        let sys = said(&panel, &["StatsService.GetSysStats", ""]);
+        assert!(sys.starts_with("NumGoroutine: "), "{sys}");
+        let counted = said(&panel, &["StatsService.QueryStats", "pattern: \"inbound\""]);
+        assert!(counted.contains("stat: <\n  name: \""), "{counted}");
+        let (worked, text) = panel.mobula(&["StatsService.QueryStats", "x: 1"]);
+        assert!(!worked && text.contains("the request has no `x`"), "{text}");
+    }
+}
+
 /// The same files, whether ours or V2Ray's server takes them: each is asked in its own form.
 #[tokio::test]
 async fn inbounds_outbounds_and_users_come_from_files_and_go() {

@@ -47,7 +47,7 @@ pub struct Client {
 }
 
 /// What [`Client::query_stats`] asks for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     pub patterns: Vec<String>,
     pub regexp: bool,

@@ -6,6 +6,7 @@ use std::path::Path;
 use prost::Message;
 use tonic::Status;
 
+use super::methods::Call;
 use super::print::pretty;
 use super::{ApiCommand, users};
 use crate::api::client::{Client, Family, HANDLER};
@@ -27,6 +28,7 @@ pub(super) enum Read {
     Rules(Vec<router::Config>, bool),
     Users(Vec<Inbound>),
     Removed(What, Vec<String>),
+    Call(Call),
     Other(ApiCommand),
 }
 
@@ -56,6 +58,10 @@ pub(super) fn read(command: ApiCommand) -> Result<Read, String> {
             outbounds.iter().try_for_each(check_outbound)?;
             Read::Outbounds(outbounds)
         }
+        ApiCommand::GetStats(request) => Read::Call(request.get_stats()?),
+        ApiCommand::QueryStats(request) => Read::Call(request.query_stats()?),
+        ApiCommand::GetSysStats(request) => Read::Call(request.nothing(Call::GetSysStats)?),
+        ApiCommand::RestartLogger(request) => Read::Call(request.nothing(Call::RestartLogger)?),
         ApiCommand::Adrules { files, append } => Read::Rules(all(files, part::rules)?, append),
         ApiCommand::Adduser(added) if !added.files.is_empty() => {
             let inbounds = all(added.files, part::users)?.concat();

@@ -1,6 +1,7 @@
 //! `mobula api`: asks a running mobula, V2Ray or Xray, over its API.
 
 mod files;
+mod methods;
 mod print;
 mod routing;
 mod stats;
@@ -146,6 +147,34 @@ enum ApiCommand {
     /// Open the log files anew, as after a rotation
     #[command(visible_alias = "logger")]
     Restartlogger,
+    /// V2Ray 4's `v2ctl api`: a counter
+    #[command(
+        name = "StatsService.GetStats",
+        alias = "statsservice.getstats",
+        hide = true
+    )]
+    GetStats(methods::Request),
+    /// The same: counters
+    #[command(
+        name = "StatsService.QueryStats",
+        alias = "statsservice.querystats",
+        hide = true
+    )]
+    QueryStats(methods::Request),
+    /// The same: how the process itself is
+    #[command(
+        name = "StatsService.GetSysStats",
+        alias = "statsservice.getsysstats",
+        hide = true
+    )]
+    GetSysStats(methods::Request),
+    /// The same: open the log files anew
+    #[command(
+        name = "LoggerService.RestartLogger",
+        alias = "loggerservice.restartlogger",
+        hide = true
+    )]
+    RestartLogger(methods::Request),
     /// Print every line of the log from here on
     Log {
         /// Open the log files anew
@@ -203,6 +232,7 @@ async fn answer(client: &Client, command: files::Read, json: bool) -> Result<Str
         files::Read::Rules(rules, append) => return routing::add(client, &rules, append).await,
         files::Read::Users(users) => return users::add_all(client, &users).await,
         files::Read::Removed(what, tags) => return files::remove(client, what, tags).await,
+        files::Read::Call(call) => return methods::call(client, call).await,
         files::Read::Other(command) => command,
     };
     match command {
@@ -244,7 +274,11 @@ async fn answer(client: &Client, command: files::Read, json: bool) -> Result<Str
         | ApiCommand::Ado { .. }
         | ApiCommand::Rmi { .. }
         | ApiCommand::Rmo { .. }
-        | ApiCommand::Adrules { .. } => Ok(String::new()),
+        | ApiCommand::Adrules { .. }
+        | ApiCommand::GetStats(_)
+        | ApiCommand::QueryStats(_)
+        | ApiCommand::GetSysStats(_)
+        | ApiCommand::RestartLogger(_) => Ok(String::new()),
     }
 }
 
