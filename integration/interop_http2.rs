@@ -127,7 +127,7 @@ async fn many_tunnels_share_one_connection() {
 /// Those of V2Ray, sing-box and mihomo cancel each stream when the application has gone.
 #[tokio::test]
 async fn an_upload_ends_as_its_application_ended_it() {
-    for client in [V2ray445, SingBox, Mobula] {
+    for client in [V2ray445, SingBox, Mihomo, Mobula] {
         for vmess in [
             Vmess::grpc(),
             Vmess::grpc().vless(),
@@ -159,7 +159,8 @@ async fn each_direction_ends_by_itself() {
 async fn grpc_behind_nginx() {
     for client in [Mobula, V2ray445, SingBox] {
         let (mut stage, front, port, socks) = (Stage::new(), free_port(), free_port(), free_port());
-        let vmess = Vmess::grpc();
+        // Without an end of its own.
+        let vmess = Vmess::grpc().vless();
         stage
             .run(Mobula, "server", &vmess.server(Mobula, port), &[port])
             .await;
@@ -176,6 +177,7 @@ async fn grpc_behind_nginx() {
         traffic::ready(socks).await;
         traffic::both_ways(socks, 2_000_000).await;
         traffic::many(socks, 30).await;
+        traffic::application_sends_and_closes(socks).await;
     }
 }
 

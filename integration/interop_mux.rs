@@ -57,13 +57,19 @@ async fn slow_line(to: u16) -> u16 {
                     (near.into_split(), far.into_split());
                 let up = async {
                     let mut chunk = vec![0; 15_000];
+                    // It makes up for ticks that came late.
+                    let mut ticks = tokio::time::interval(Duration::from_millis(10));
                     loop {
-                        let n = from.read(&mut chunk).await?;
-                        into.write_all(&chunk[..n]).await?;
-                        if n == 0 {
-                            return Ok::<_, std::io::Error>(());
+                        ticks.tick().await;
+                        let mut room = chunk.len();
+                        while room > 0 {
+                            let n = from.read(&mut chunk[..room]).await?;
+                            if n == 0 {
+                                return into.shutdown().await;
+                            }
+                            into.write_all(&chunk[..n]).await?;
+                            room -= n;
                         }
-                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 };
                 tokio::try_join!(up, tokio::io::copy(&mut answers, &mut back))

@@ -291,15 +291,17 @@ fn a_config_beside_the_program_is_found() {
     fs::write(folder.path().join("config.json"), config.to_string()).expect("a file");
     let run = |args: &[&str]| {
         let mut command = Command::new(&beside);
+        for program in ["V2RAY", "XRAY"] {
+            command.env_remove(format!("{program}_LOCATION_CONFIG"));
+            command.env_remove(format!("{program}_LOCATION_CONFDIR"));
+        }
         command.args(args).current_dir("/").stdin(Stdio::null());
         command.output().expect("it runs")
     };
-    for args in [&["-test"][..], &["test"]] {
-        let output = run(args);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-    }
+    let output = run(&["run", "-dump"]);
+    assert!(text(&output.stdout).contains("mine"), "{output:?}");
     fs::write(folder.path().join("config.json"), "{").expect("a file");
-    for args in [&[][..], &["run"]] {
+    for args in [&["-test"][..], &["test"]] {
         assert_eq!(run(args).status.code(), Some(23), "{args:?}");
     }
 }

@@ -78,7 +78,7 @@ impl Server {
         let resolved = (!ips.is_empty()).then_some(&*ips);
         let picked = self
             .dispatcher
-            .ask(&facts, resolved, &mut Known::Unasked)
+            .ask(&facts, resolved, &mut Known::Unasked, &mut Known::Unasked)
             .await;
         // V2Ray's words for "no rule takes it".
         let (tag, balancer) =

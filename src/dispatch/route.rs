@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
@@ -13,8 +14,9 @@ use tracing::debug;
 use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Known, Lookup, Strategy};
-use crate::io::processes;
+use crate::io::{is_local, processes};
 use crate::log;
+use crate::matching::geodata::private;
 use crate::protocol::loopback;
 use crate::routing::{Pick, Program, RouteInput};
 use crate::session::{Attributes, Entry, Process, Source};
@@ -80,8 +82,10 @@ impl Dispatcher {
         let Asked { network, to, .. } = asked;
         let mut session = Cow::Borrowed(session);
         let mut known = Known::Unasked;
-        let (mut outbound, mut by_rule, mut retries) =
-            self.pick(&session, asked, &mut known).await?;
+        let mut of_named = Known::Unasked;
+        let (mut outbound, mut by_rule, mut retries) = self
+            .pick(&session, asked, &mut known, &mut of_named)
+            .await?;
         for _ in 0..MAX_ROUNDS {
             if let Some(loopback) = outbound.protocol.loopback() {
                 self.log_accepted(&session, (&outbound, by_rule), network, &to.clone().into());
@@ -103,7 +107,9 @@ impl Dispatcher {
                     attributes: None,
                     ..session.into_owned()
                 });
-                (outbound, by_rule, retries) = self.pick(&session, asked, &mut known).await?;
+                (outbound, by_rule, retries) = self
+                    .pick(&session, asked, &mut known, &mut of_named)
+                    .await?;
                 continue;
             }
             if outbound.protocol.is_control() && session.inbound.from_here {
@@ -131,7 +137,9 @@ impl Dispatcher {
                     retries,
                 });
             }
-            (outbound, by_rule, retries) = self.pick(&session, asked, &mut known).await?;
+            (outbound, by_rule, retries) = self
+                .pick(&session, asked, &mut known, &mut of_named)
+                .await?;
         }
         debug!(%to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
@@ -139,12 +147,13 @@ impl Dispatcher {
     }
 
     /// What the rules say, whether one of them does, and how often they may be asked again; those who watch are told. The
-    /// addresses of the name become `known` when the rules want them.
+    /// addresses of the name become `known` when the rules want them, and those of one that was found become `of_named`.
     async fn pick(
         &self,
         session: &Session,
         asked: Asked<'_>,
         known: &mut Known,
+        of_named: &mut Known,
     ) -> Option<(OutboundRef, bool, u32)> {
         let Asked {
             network,
@@ -152,6 +161,7 @@ impl Dispatcher {
             named,
             resolves_named,
         } = asked;
+        let resolves_named = resolves_named && self.router.now().resolves() && !is_kept(to);
         let facts = RouteInput {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
@@ -170,7 +180,7 @@ impl Dispatcher {
         let resolved = session.is_own.then_some(&[][..]);
         let (outbound, by_rule, balancer) = loop {
             let seen = self.changes.seen();
-            let picked = self.ask(&facts, resolved, known).await;
+            let picked = self.ask(&facts, resolved, known, of_named).await;
             let by_rule = picked.is_some();
             let (tag, balancer) = picked.unwrap_or_default();
             let outbound = tag
@@ -197,28 +207,28 @@ impl Dispatcher {
 
     /// The tag that the rules give a session, and the balancer that chose it; `None` when no rule takes
     /// it. `resolved` are the addresses of the name that all rules see; those in `known` they see when they
-    /// want some, and find there what was looked up for them.
+    /// want some, and find there what was looked up for them. Where they want those of `named`, they are in `of_named`: where the session
+    /// goes is dialled, so what is known of it has to be apart.
     pub async fn ask(
         &self,
         facts: &RouteInput<'_>,
         resolved: Option<&[IpAddr]>,
         known: &mut Known,
+        of_named: &mut Known,
     ) -> Option<(Option<Arc<str>>, Option<String>)> {
         let router = self.router.now();
         let program = OnceLock::new();
         let mut facts = *facts;
-        // Where the session goes is dialled, so what is known of it has to be apart.
-        let mut of_named = facts.named.filter(|_| facts.resolves_named).map(|name| {
-            let host = Host::Domain(name.to_owned());
-            (Destination::new(host, facts.to.port), Known::Unasked)
-        });
+        let named = facts.named.filter(|_| facts.resolves_named);
+        let named =
+            named.map(|name| Destination::new(Host::Domain(name.to_owned()), facts.to.port));
+        let (wanted, known) = match &named {
+            Some(named) => (named, of_named),
+            None => (facts.to, known),
+        };
         let mut has_looked = false;
         let pick = loop {
-            let ips = match &of_named {
-                _ if !has_looked => resolved,
-                Some((_, known)) => known.ips(),
-                None => known.ips(),
-            };
+            let ips = if has_looked { known.ips() } else { resolved };
             match router.pick(&facts, ips) {
                 Pick::NeedsProgram => {
                     let found = find_program(&facts).await;
@@ -226,13 +236,9 @@ impl Dispatcher {
                     facts.program = Program::Asked(found.as_ref());
                 }
                 Pick::NeedsIp if !has_looked => {
-                    let (to, known) = match &mut of_named {
-                        Some((name, known)) => (&*name, known),
-                        None => (facts.to, &mut *known),
-                    };
                     if *known == Known::Unasked {
                         let lookup = Lookup::new(&self.resolver.now(), Strategy::UseIp);
-                        *known = find(&lookup, to).await;
+                        *known = find(&lookup, wanted).await;
                     }
                     has_looked = true;
                 }
@@ -309,6 +315,19 @@ async fn find(lookup: &Lookup, to: &Destination) -> Known {
         debug!(%to, "no rule about addresses can be asked: {reason}");
     }
     known
+}
+
+/// Whether a place is this machine, or of no public network. Whoever comes may write any name into his first bytes: what stands here
+/// is not to be hidden behind one.
+fn is_kept(to: &Destination) -> bool {
+    static PRIVATE: LazyLock<Vec<IpNet>> = LazyLock::new(private);
+    match &to.host {
+        Host::Ip(ip) => {
+            let ip = ip.to_canonical();
+            PRIVATE.iter().any(|net| net.contains(&ip)) || is_local(ip)
+        }
+        Host::Domain(_) => false,
+    }
 }
 
 /// The program of this machine that a session comes from.

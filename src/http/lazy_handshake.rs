@@ -78,17 +78,22 @@ impl<S: Io> LazyHandshake<S> {
         }
     }
 
+    fn opened(&mut self, shaken: io::Result<S>) -> io::Result<()> {
+        self.state = State::Over;
+        let mut stream = shaken?;
+        if let Some(bytes) = self.unsent {
+            stream.bound_unsent(bytes);
+        }
+        self.state = State::Open(stream);
+        Ok(())
+    }
+
     /// The stream, once the handshake is done; it begins here if it has not.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut S>>> {
         self.begin(&[]);
         if let State::Shaking(shaking) = &mut self.state {
-            let result = ready!(shaking.as_mut().poll(cx));
-            self.state = State::Over;
-            let mut stream = result?;
-            if let Some(bytes) = self.unsent {
-                stream.bound_unsent(bytes);
-            }
-            self.state = State::Open(stream);
+            let shaken = ready!(shaking.as_mut().poll(cx));
+            self.opened(shaken)?;
         }
         match &mut self.state {
             State::Open(stream) => Poll::Ready(Ok(Pin::new(stream))),
@@ -136,8 +141,7 @@ impl<S: Io> AsyncWrite for LazyHandshake<S> {
         if let State::Shaking(shaking) = &mut this.state
             && let Poll::Ready(result) = shaking.as_mut().poll(cx)
         {
-            this.state = State::Over;
-            this.state = State::Open(result?);
+            this.opened(result)?;
         }
         Poll::Ready(Ok(taken))
     }

@@ -77,7 +77,7 @@ impl AsyncWrite for Counted<Link> {
 }
 
 impl Io for Counted<Link> {
-    forward!(inner: poll_close poll_end end_cuts_off say_end holds_up_others half_closes is_left_to_peer cork set_close_reason goodbye tcp socket presence set_low_water bound_unsent);
+    forward!(inner: poll_close poll_end end_cuts_off say_end holds_up_others half_closes is_left_to_peer cork set_close_reason goodbye tcp socket presence set_low_water poll_gone bound_unsent);
     forward!(inner: source sink poll_announce);
 
     fn took(&mut self, bytes: usize) {

@@ -124,6 +124,11 @@ macro_rules! forward {
             self.$inner.set_low_water(bytes);
         }
     };
+    (@ $inner:ident poll_gone) => {
+        fn poll_gone(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+            self.$inner.poll_gone(cx)
+        }
+    };
     (@ $inner:ident bound_unsent) => {
         fn bound_unsent(&mut self, bytes: u32) {
             self.$inner.bound_unsent(bytes);

@@ -188,6 +188,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         Poll::Ready(())
     }
 
+    /// Ready when the peer is known to have gone, and takes nothing more; what it has sent before may still have to be read.
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Asks the socket below, if there is one, to be readable only when `bytes` bytes have arrived. It
     /// is only a wish; whoever makes it takes it back before the last bytes wait for it.
     fn set_low_water(&mut self, _bytes: usize) {}
@@ -274,7 +279,7 @@ pub fn is_local(ip: IpAddr) -> bool {
 }
 
 /// What may lie unsent in the socket of a link that several share.
-const SHARED_UNSENT: u32 = 128 * 1024;
+const SHARED_UNSENT: u32 = 256 * 1024;
 
 /// The most that one read of a first flight takes; what lies behind a header in it is copied once.
 const FIRST_READ: usize = 16 * 1024;
@@ -524,6 +529,13 @@ impl Io for Link {
         match self {
             Self::Tcp(stream) => low_water::set(stream, bytes),
             Self::Other(io) => io.set_low_water(bytes),
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(stream) => Io::poll_gone(stream, cx),
+            Self::Other(io) => io.poll_gone(cx),
         }
     }
 

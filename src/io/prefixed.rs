@@ -66,7 +66,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 
 impl<S: Io> Io for Prefixed<S> {
     forward!(inner: poll_close poll_end end_cuts_off say_end holds_up_others poll_write_in_place half_closes is_left_to_peer cork);
-    forward!(inner: set_close_reason goodbye tcp socket presence set_low_water bound_unsent);
+    forward!(inner: set_close_reason goodbye tcp socket presence set_low_water poll_gone bound_unsent);
     forward!(inner: took sink poll_announce gave);
 
     fn source(&self) -> Option<&TcpStream> {

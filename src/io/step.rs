@@ -89,7 +89,7 @@ impl AsyncWrite for FirstByte {
 
 impl Io for FirstByte {
     forward!(inner: poll_close poll_end end_cuts_off say_end holds_up_others poll_write_in_place half_closes is_left_to_peer cork);
-    forward!(inner: set_close_reason goodbye tcp socket presence set_low_water bound_unsent);
+    forward!(inner: set_close_reason goodbye tcp socket presence set_low_water poll_gone bound_unsent);
 }
 
 #[cfg(test)]

@@ -367,6 +367,10 @@ impl<A: Answer> Io for BareStream<A> {
         self.inner.set_low_water(bytes);
     }
 
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_gone(cx)
+    }
+
     fn bound_unsent(&mut self, bytes: u32) {
         self.inner.bound_unsent(bytes);
     }

@@ -38,6 +38,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The same of a client that ends the connection itself, and has yet to read what lies between: it may be slow.
 const LEAVE_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a target may go on when its client has said all and has gone: it takes the last bytes, and may say an end.
+const LEFT_LIMIT: Duration = Duration::from_secs(5);
+
 /// What may lie in a socket for a peer who takes little while others wait for him: one who takes a read of ours in ten seconds is
 /// known to go on.
 const UNSENT: u32 = 256 * 1024;
@@ -56,6 +59,8 @@ pub struct Relay {
     pace: Option<Box<Pace>>,
     timer: Pin<Box<Sleep>>,
     active: Instant,
+    /// The client is known to have gone.
+    is_left: bool,
     phase: Phase,
 }
 
@@ -90,6 +95,8 @@ enum Phase {
     DownlinkOnly,
     /// The downlink has ended.
     UplinkOnly,
+    /// The uplink has ended, and the client has gone.
+    Left,
     /// Both have ended, and the goodbyes are on their way.
     Closing,
     /// The uplink was given up, and the client, which has heard all there was, is told goodbye.
@@ -123,6 +130,7 @@ impl Relay {
             traffic: allowance.traffic,
             pace,
             active: Instant::now(),
+            is_left: false,
             phase: Phase::Open,
         }
     }
@@ -191,12 +199,13 @@ impl Relay {
 
     /// Ready when nothing has moved for too long.
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        self.is_left = self.is_left || self.client.poll_gone(cx).is_ready();
         let (phase, limit) = match (self.up.state, self.down.state) {
-            (State::Copying, State::Copying) => (Phase::Open, self.limits.idle),
-            (_, State::Copying) => (Phase::DownlinkOnly, self.limits.downlink_only),
-            (_, _) => (Phase::UplinkOnly, self.limits.uplink_only),
+            (State::Copying, State::Copying) => (Phase::Open, self.limits.idle.into()),
+            (State::Done, State::Copying) if self.is_left => (Phase::Left, LEFT_LIMIT),
+            (_, State::Copying) => (Phase::DownlinkOnly, self.limits.downlink_only.into()),
+            (_, _) => (Phase::UplinkOnly, self.limits.uplink_only.into()),
         };
-        let limit = Duration::from(limit);
         if self.phase != phase {
             self.phase = phase;
             self.active = Instant::now();
@@ -210,6 +219,7 @@ impl Relay {
             if idle <= now {
                 return Poll::Ready(match phase {
                     Phase::Open => Failure::Idle(limit),
+                    Phase::Left => Failure::Client(std::io::ErrorKind::ConnectionReset.into()),
                     _ => Failure::HalfClosed(limit),
                 });
             }
@@ -269,7 +279,10 @@ impl Future for Relay {
             let down = (this.down).poll(cx, &mut this.target, &mut this.client, max_down);
             let after = (this.up.progress(), this.down.progress());
             if before != after {
-                this.active = Instant::now();
+                // What is said to a client that has gone keeps nothing open.
+                if !this.is_left || before.0 != after.0 {
+                    this.active = Instant::now();
+                }
                 let read =
                     |before: Progress, after: Progress| (after.bytes - before.bytes) as usize;
                 let (up, down) = (read(before.0, after.0), read(before.1, after.1));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Conditions, Program, ProgramTest, RouteInput, UserTest};
-use crate::address::{Host, Network, PortRange, is_nearby, reached};
+use crate::address::{Host, Network, PortRange};
 use crate::matching::{Name, Networks};
 use crate::session::{Process, Source};
 
@@ -73,10 +73,8 @@ impl Conditions {
         };
         let inside = match (&facts.to.host, resolved) {
             (_, None) if facts.resolves_named => return Answer::NeedsIp,
-            // Whoever comes may write any name into his first bytes: what is near is never hidden behind one.
-            (Host::Ip(ip), Some(resolved)) if facts.resolves_named && !resolved.is_empty() => {
+            (Host::Ip(_), Some(resolved)) if facts.resolves_named && !resolved.is_empty() => {
                 resolved.iter().any(|ip| ips.reach(*ip))
-                    || is_nearby(reached(*ip)) && ips.reach(*ip)
             }
             (Host::Ip(ip), _) => ips.reach(*ip),
             (Host::Domain(_), Some(resolved)) => resolved.iter().any(|ip| ips.reach(*ip)),

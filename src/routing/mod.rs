@@ -245,12 +245,15 @@ impl Router {
             Pick::Default
         }
     }
-}
 
-impl Router {
     /// Whether a rule of such `conditions` waits for the addresses of a name.
     fn is_on_demand(&self, conditions: &Conditions) -> bool {
         self.strategy == DomainStrategy::IpOnDemand && !conditions.no_resolve
+    }
+
+    /// Whether names are resolved for rules at all.
+    pub fn resolves(&self) -> bool {
+        self.strategy != DomainStrategy::AsIs
     }
 }
 

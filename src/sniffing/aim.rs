@@ -72,9 +72,11 @@ impl Aim {
         }
     }
 
-    /// Whether the addresses of [`name_for_rules`](Self::name_for_rules) are those that rules want to know.
+    /// Whether the addresses of [`name_for_rules`](Self::name_for_rules) are those that rules want to know, and not the one where the
+    /// session goes.
     pub fn resolves_name(&self) -> bool {
-        self.resolves_name && self.name_for_rules().is_some()
+        let is_to_address = matches!(self.asked.host, Host::Ip(_));
+        self.resolves_name && is_to_address && self.name_for_rules().is_some()
     }
 
     /// Where the session goes, if that is not where it asked to go.

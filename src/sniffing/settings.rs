@@ -14,7 +14,7 @@ pub struct Settings {
     pub overriding: Vec<Protocol>,
     /// `domainsExcluded`: names that do not become the destination.
     pub excluded: Option<Domains>,
-    /// `routeOnly`: the name is for rules about names, and the session goes where it asked to go.
+    /// `routeOnly`: the name is for rules, and the session goes where it asked to go.
     pub route_only: bool,
     /// With `route_only`: where rules about addresses want those of a name, they are asked about those of the name that was found, as in
     /// Xray. In other programs they are asked about where the session goes.

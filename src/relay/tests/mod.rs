@@ -9,7 +9,9 @@ use crate::testing::tcp_pair;
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 
 #[tokio::test]
 async fn the_end_of_one_direction_passes_on_while_the_other_goes_on() {
@@ -135,6 +137,96 @@ async fn what_passes_is_counted_as_it_passes() {
     client.read_exact(&mut [0; 6]).await.unwrap();
     let counts = [&traffic.uplink, &traffic.downlink].map(|c| c.as_ref().unwrap().get());
     assert_eq!(counts, [14, 6]);
+}
+
+/// A client that has sent so much and has gone.
+struct Gone(usize);
+
+impl AsyncRead for Gone {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let n = self.0.min(buf.remaining());
+        buf.put_slice(&vec![7; n]);
+        self.0 -= n;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gone {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io for Gone {
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_target_has_all_that_a_client_sent_who_has_gone() {
+    for answers in [false, true] {
+        let (target, mut service) = duplex(4 * 1024);
+        let client = Link::other(Gone(50_000));
+        let relay = Relay::new(
+            client,
+            Link::other(target),
+            Vec::new(),
+            Allowance::default(),
+        );
+        let relayed = crate::io::spawn(relay);
+        let (mut got, mut part) = (0, [0; 100]);
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            match service.read(&mut part).await.unwrap() {
+                0 => break,
+                n => got += n,
+            }
+            if answers {
+                service.write_all(b"a word").await.unwrap();
+            }
+        }
+        assert_eq!(got, 50_000);
+        let begin = Instant::now();
+        // It says no end, and what it says keeps nothing open.
+        let saying = async {
+            while service.write_all(b"a word").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let (ended, ()) = tokio::join!(relayed, saying);
+        assert!(matches!(ended.unwrap().error, Some(Failure::Client(_))));
+        assert!(begin.elapsed() <= LEFT_LIMIT + Duration::from_secs(2));
+    }
+    // One that ends as well is an end.
+    let (target, mut service) = duplex(64 * 1024);
+    let client = Link::other(Gone(1000));
+    let relay = Relay::new(
+        client,
+        Link::other(target),
+        Vec::new(),
+        Allowance::default(),
+    );
+    let relayed = crate::io::spawn(relay);
+    service.read_to_end(&mut Vec::new()).await.unwrap();
+    drop(service);
+    assert!(relayed.await.unwrap().error.is_none());
 }
 
 #[tokio::test]

@@ -94,8 +94,6 @@ pub(in crate::transport) struct Http2Stream<F> {
     send: SendStream<Bytes>,
     /// Our direction has ended.
     shut: bool,
-    /// The peer has cancelled the stream, and all that it had sent before was read.
-    left: bool,
     /// Bytes that were written when it had cancelled.
     unheard: usize,
     receive: Receive,
@@ -179,7 +177,6 @@ impl<F: Framing> Http2Stream<F> {
             role,
             send,
             shut: false,
-            left: false,
             unheard: 0,
             receive,
             chunk: Bytes::new(),
@@ -222,7 +219,6 @@ impl<F: Framing> Http2Stream<F> {
         let came = ready!(self.poll_body(cx));
         match came {
             Err(_) if self.is_cancelled(cx) => {
-                self.left = true;
                 self.receive = Receive::Ended;
                 Poll::Ready(Ok(false))
             }
@@ -230,17 +226,25 @@ impl<F: Framing> Http2Stream<F> {
         }
     }
 
-    /// Whether a client has cancelled the stream. Those of V2Ray, sing-box and mihomo end every one so, be all said or not: it tells
-    /// no more than the end of a TCP connection.
+    /// Whether a client has cancelled the stream, or ended its connection. Those of V2Ray and sing-box end every stream so, be all said
+    /// or not, mihomo over `h2` closes the connection, and so does nginx in front of any of them: it tells no more than the end of a TCP
+    /// connection. One that broke is another thing.
     fn is_cancelled(&mut self, cx: &mut Context<'_>) -> bool {
-        let reason = match self.role {
-            Role::Server => self.send.poll_reset(cx),
-            Role::Client => return false,
-        };
-        matches!(reason, Poll::Ready(Ok(Reason::CANCEL | Reason::NO_ERROR)))
+        if self.role == Role::Client {
+            return false;
+        }
+        match self.send.poll_reset(cx) {
+            Poll::Ready(Ok(reason)) => matches!(reason, Reason::CANCEL | Reason::NO_ERROR),
+            // So the library calls an end of what it reads.
+            Poll::Ready(Err(e)) => e
+                .get_io()
+                .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe),
+            Poll::Pending => false,
+        }
     }
 
-    /// Nobody hears what is written, and what the peer has sent before it cancelled is to be read to its end.
+    /// Nobody hears what is written, and what the peer has sent before it cancelled is to be read to its end. Who only writes
+    /// hears of it after a while, and at once by [`Io::poll_gone`].
     fn pass_over(&mut self, bytes: usize) -> io::Result<usize> {
         self.unheard += bytes;
         match self.unheard > UNHEARD {
@@ -319,7 +323,7 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.shut || this.left {
+        if this.shut {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         // An empty message would be lost on some peers, and cost others bytes.
@@ -353,12 +357,8 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
         }
     }
 
-    /// A peer that has gone takes nothing more, which whoever only waits for something to write hears here.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.left {
-            true => Poll::Ready(Err(cancelled())),
-            false => Poll::Ready(Ok(())),
-        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -409,12 +409,21 @@ impl<F: Framing> Io for Http2Stream<F> {
     fn goodbye(&self) -> Goodbye {
         Goodbye::Said
     }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.is_cancelled(cx) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
 }
 
-/// A client that ends before all was said does not cancel the stream, as the library would: that is how others end one in which all was.
+/// A client that ends before both have said all does not cancel the stream, as the library would: that is how others end one in which
+/// all was said. The end of our direction may be on its way behind bytes that are thrown away now.
 impl<F> Drop for Http2Stream<F> {
     fn drop(&mut self) {
-        if self.role == Role::Client && !self.shut {
+        let is_over = self.shut && matches!(self.receive, Receive::Ended);
+        if self.role == Role::Client && !is_over {
             self.send.send_reset(Reason::INTERNAL_ERROR);
         }
     }

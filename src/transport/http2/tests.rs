@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::Pings;
 use crate::cause::{AcceptError, StreamError};
 use crate::http::tell::Tell;
-use crate::io::{Closing, Link};
+use crate::io::{Closing, Io, Link};
 use crate::seam::Arrival;
 use crate::session::Source;
 use crate::transport::{
@@ -218,19 +218,23 @@ async fn a_link_that_is_dropped_is_no_clean_end() {
 /// Of V2Ray, sing-box and mihomo each link ends so, be all said or not.
 #[tokio::test]
 async fn a_client_that_cancels_has_said_all() {
-    for answers in [false, true] {
+    for (answers, closes) in [(false, false), (true, false), (false, true)] {
         let mut pair = Pair::h2();
         let (near, far) = duplex(256 * 1024);
         pair.connections.send(Link::other(far)).unwrap();
         let (mut requests, connection) = ::h2::client::handshake(near).await.unwrap();
-        crate::io::spawn(connection);
+        let connection = crate::io::spawn(connection);
         let request = http::Request::put("https://a.example/ray").body(());
         let (_answer, mut sent) = requests.send_request(request.unwrap(), false).unwrap();
         let mut far = pair.next().await.unwrap().link;
         sent.send_data(vec![7; 50_000].into(), false).unwrap();
         far.read_exact(&mut [0; 1]).await.unwrap();
-        sent.send_reset(::h2::Reason::CANCEL);
-        // It is on its way.
+        // What is said comes first.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match closes {
+            true => connection.abort(),
+            false => sent.send_reset(::h2::Reason::CANCEL),
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
         if answers {
             far.write_all(&[1; 10_000]).await.unwrap();
@@ -239,9 +243,23 @@ async fn a_client_that_cancels_has_said_all() {
         far.read_to_end(&mut got).await.unwrap();
         assert_eq!(got.len(), 49_999);
         // Whoever waits for something to write hears that nobody listens.
-        let kind = far.flush().await.unwrap_err().kind();
-        assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
-        assert!(far.write_all(b"more").await.is_err());
+        std::future::poll_fn(|cx| far.poll_gone(cx)).await;
+        far.shutdown().await.unwrap();
+    }
+}
+
+/// What was to be said is thrown away with the link, and its end would come all the same.
+#[tokio::test]
+async fn a_link_that_is_dropped_behind_its_end_is_no_clean_end() {
+    for mut pair in [Pair::grpc(), Pair::h2()] {
+        let (mut near, mut far) = pair.links().await;
+        // More than is read at once, and than the line holds.
+        let written = timeout(Duration::from_millis(200), near.write_all(&[7; 3_000_000])).await;
+        assert!(written.is_err(), "nobody reads");
+        near.shutdown().await.unwrap();
+        drop(near);
+        let read = timeout(Duration::from_secs(5), far.read_to_end(&mut Vec::new())).await;
+        assert!(read.unwrap().is_err());
     }
 }
 

@@ -361,6 +361,10 @@ impl Io for Inflating {
         Pin::new(&mut self.get_mut().inner).poll_end(cx)
     }
 
+    fn bound_unsent(&mut self, bytes: u32) {
+        self.inner.bound_unsent(bytes);
+    }
+
     fn goodbye(&self) -> Goodbye {
         self.inner.goodbye()
     }

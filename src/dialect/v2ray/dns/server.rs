@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::super::routing::{names, preferred};
+use super::super::routing::{patterns_or_any, preferred};
 use super::{Common, caches, fake, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
 use crate::dialect::v2ray::json::{
@@ -233,7 +233,7 @@ fn destination(url: &Uri, port: u16) -> Result<Destination, Wrong> {
 fn domains(object: &Object, geodata: &Geodata) -> Option<Vec<Pattern>> {
     let mut all = Vec::new();
     for node in [object.get("domains"), object.get("geoDomain")] {
-        let read = node.and_then(|node| names(&node, geodata));
+        let read = node.and_then(|node| patterns_or_any(&node, geodata));
         all.extend(read.into_iter().flatten());
     }
     for node in object.array("prioritizedDomain") {

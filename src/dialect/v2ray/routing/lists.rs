@@ -48,7 +48,7 @@ pub(crate) fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
 }
 
 /// The same of rules and DNS servers, to which an empty text among the patterns is one that is in every name, as in V2Ray.
-pub(crate) fn names(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
+pub(crate) fn patterns_or_any(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
     let has_empty = match node.value {
         Json::String(text) => text.split(',').any(str::is_empty),
         Json::Array(items) => items.iter().any(|item| item.as_str() == Some("")),

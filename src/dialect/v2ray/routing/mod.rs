@@ -7,7 +7,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lists::{NOTHING_MARKED, names, patterns_of_text, preferred, wrong_kind};
+pub(crate) use lists::{NOTHING_MARKED, patterns_of_text, patterns_or_any, preferred, wrong_kind};
 
 use std::sync::Arc;
 

@@ -141,7 +141,7 @@ fn domains(object: &Object, geodata: &Geodata) -> (Option<Domains>, Option<Domai
 }
 
 fn names(node: &Node, object: &Object, geodata: &Geodata) -> Option<Domains> {
-    let patterns = lists::names(node, geodata);
+    let patterns = lists::patterns_or_any(node, geodata);
     // Each expression was fit to be read; all together may still be too large.
     Domains::new(patterns?)
         .map_err(|e| object.node.error(e.to_string()))
