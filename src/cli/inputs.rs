@@ -15,7 +15,8 @@ use super::args::ConfigArgs;
 use super::given::Source;
 
 /// The files named by `-c` and found in `-confdir`, or in the folder that the environment names; else `./config.json`; else
-/// the file that the environment names; else the one beside the program; else what stands on standard input. Nothing when there is none of these.
+/// the file that the environment names; else the one beside the program; else what stands on standard input. Nothing when
+/// there is none of these.
 pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     let mut inputs: Vec<Source> = args.config.iter().map(|path| Source::of(path)).collect();
     if inputs.iter().filter(|i| **i == Source::Stdin).count() > 1 {

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
@@ -16,7 +15,7 @@ use crate::address::{Destination, Host, Network};
 use crate::dns::{Known, Lookup, Strategy};
 use crate::io::{is_local, processes};
 use crate::log;
-use crate::matching::geodata::private;
+use crate::matching::geodata::PRIVATE;
 use crate::protocol::loopback;
 use crate::routing::{Pick, Program, RouteInput};
 use crate::session::{Attributes, Entry, Process, Source};
@@ -70,7 +69,7 @@ impl<'a> Asked<'a> {
             network,
             to: aim.dialled(),
             named: aim.name_for_rules(),
-            resolves_named: aim.resolves_name(),
+            resolves_named: aim.resolves_named(),
         }
     }
 }
@@ -320,12 +319,8 @@ async fn find(lookup: &Lookup, to: &Destination) -> Known {
 /// Whether a place is this machine, or of no public network. Whoever comes may write any name into his first bytes: what stands here
 /// is not to be hidden behind one.
 fn is_kept(to: &Destination) -> bool {
-    static PRIVATE: LazyLock<Vec<IpNet>> = LazyLock::new(private);
     match &to.host {
-        Host::Ip(ip) => {
-            let ip = ip.to_canonical();
-            PRIVATE.iter().any(|net| net.contains(&ip)) || is_local(ip)
-        }
+        Host::Ip(ip) => PRIVATE.contains(*ip) || is_local(ip.to_canonical()),
         Host::Domain(_) => false,
     }
 }

@@ -9,7 +9,7 @@ pub struct Aim {
     /// With the name that was found.
     named: Option<Destination>,
     route_only: bool,
-    resolves_name: bool,
+    resolves_named: bool,
     /// What was asked for is a made-up address.
     is_fake: bool,
 }
@@ -29,14 +29,15 @@ impl Aim {
             asked,
             named,
             route_only,
-            resolves_name: false,
+            resolves_named: false,
             is_fake: false,
         }
     }
 
-    pub(super) fn resolving_name(self) -> Self {
+    /// Whether rules are to be asked about the addresses of the name.
+    pub(super) fn resolving_named(self, resolves_named: bool) -> Self {
         Self {
-            resolves_name: true,
+            resolves_named,
             ..self
         }
     }
@@ -74,9 +75,9 @@ impl Aim {
 
     /// Whether the addresses of [`name_for_rules`](Self::name_for_rules) are those that rules want to know, and not the one where the
     /// session goes.
-    pub fn resolves_name(&self) -> bool {
+    pub fn resolves_named(&self) -> bool {
         let is_to_address = matches!(self.asked.host, Host::Ip(_));
-        self.resolves_name && is_to_address && self.name_for_rules().is_some()
+        self.resolves_named && is_to_address && self.name_for_rules().is_some()
     }
 
     /// Where the session goes, if that is not where it asked to go.

@@ -18,7 +18,7 @@ pub struct Settings {
     pub route_only: bool,
     /// With `route_only`: where rules about addresses want those of a name, they are asked about those of the name that was found, as in
     /// Xray. In other programs they are asked about where the session goes.
-    pub resolves_found: bool,
+    pub resolves_named: bool,
     /// `metadataOnly`: the content is not looked at; what remains is `fakedns`.
     pub metadata_only: bool,
 }
@@ -52,11 +52,7 @@ impl Settings {
             self.takes(found, host).then(|| host.clone())
         });
         let named = host.map(|host| Destination::new(host, asked.port));
-        let aim = Aim::new(asked, named, self.route_only);
-        match self.resolves_found {
-            true => aim.resolving_name(),
-            false => aim,
-        }
+        Aim::new(asked, named, self.route_only).resolving_named(self.resolves_named)
     }
 
     /// As [`Settings::aim`], where `asked` is a made-up address. That is nowhere: neither `routeOnly` nor a name that is

@@ -22,7 +22,7 @@ pub(super) fn read(inbound: &Object) -> Option<Settings> {
     let settings = Settings {
         overriding: over.map(|node| protocols(&node)).unwrap_or_default(),
         route_only,
-        resolves_found: route_only && !no_resolve,
+        resolves_named: route_only && !no_resolve,
         excluded: object.get("domainsExcluded").and_then(|n| excluded(&n)),
         metadata_only: object.read_or("metadataOnly", false),
     };
@@ -128,7 +128,7 @@ mod tests {
             ],
             excluded: Some(Domains::new(excluded).unwrap()),
             route_only: true,
-            resolves_found: true,
+            resolves_named: true,
             metadata_only: true,
         };
         assert_eq!(settings, Some(expected));

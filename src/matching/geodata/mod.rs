@@ -9,12 +9,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::{env, fs, io};
 
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::{Pattern, parse_network};
+use super::{Ips, Pattern, parse_network};
 use crate::report::did_you_mean;
 use codec::{Category, Malformed};
 
@@ -185,6 +186,13 @@ fn beside_program() -> Vec<PathBuf> {
 fn is_private(file: &str, category: &str) -> bool {
     file == "geoip.dat" && category.eq_ignore_ascii_case("private")
 }
+
+/// The addresses that Xray calls private.
+pub static PRIVATE: LazyLock<Ips> = LazyLock::new(|| {
+    let six = ["::/127", "ff00::/8"].map(parse_network);
+    let all = private().into_iter();
+    all.chain(six.into_iter().flatten()).collect()
+});
 
 /// What the category `private` of V2Ray's `geoip.dat` holds: a server that keeps its users out of its
 /// own network should not need the file for it.

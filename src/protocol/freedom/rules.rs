@@ -2,12 +2,13 @@
 //! one, so no name leads around them.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use crate::address::{Destination, Network, PortRange, reached_at};
 use crate::cause::TcpError;
 use crate::log;
-use crate::matching::{Ips, Networks, geodata, parse_network};
+use crate::matching::Networks;
+use crate::matching::geodata::PRIVATE;
 use crate::session::Entry;
 
 /// What a rule does with what it takes.
@@ -45,13 +46,6 @@ pub struct Gate {
     /// What messages call the outbound.
     outbound: Arc<str>,
 }
-
-/// The addresses that Xray calls private.
-static PRIVATE: LazyLock<Ips> = LazyLock::new(|| {
-    let six = ["::/127", "ff00::/8"].map(parse_network);
-    let all = geodata::private().into_iter();
-    all.chain(six.into_iter().flatten()).collect()
-});
 
 impl FinalRule {
     /// One that asks for nothing.
@@ -150,6 +144,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matching::parse_network;
 
     #[test]
     fn the_first_rule_that_takes_an_address_holds() {

@@ -179,17 +179,17 @@ impl Io for Gone {
     }
 }
 
+fn tunnel_of_gone(sent: usize) -> (DuplexStream, Relay) {
+    let (service, target) = duplex(4 * 1024);
+    let (client, target) = (Link::other(Gone(sent)), Link::other(target));
+    let relay = Relay::new(client, target, Vec::new(), allowance(LIMITS));
+    (service, relay)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_target_has_all_that_a_client_sent_who_has_gone() {
     for answers in [false, true] {
-        let (target, mut service) = duplex(4 * 1024);
-        let client = Link::other(Gone(50_000));
-        let relay = Relay::new(
-            client,
-            Link::other(target),
-            Vec::new(),
-            Allowance::default(),
-        );
+        let (mut service, relay) = tunnel_of_gone(50_000);
         let relayed = crate::io::spawn(relay);
         let (mut got, mut part) = (0, [0; 100]);
         loop {
@@ -215,14 +215,7 @@ async fn a_slow_target_has_all_that_a_client_sent_who_has_gone() {
         assert!(begin.elapsed() <= LEFT_LIMIT + Duration::from_secs(2));
     }
     // One that ends as well is an end.
-    let (target, mut service) = duplex(64 * 1024);
-    let client = Link::other(Gone(1000));
-    let relay = Relay::new(
-        client,
-        Link::other(target),
-        Vec::new(),
-        Allowance::default(),
-    );
+    let (mut service, relay) = tunnel_of_gone(1000);
     let relayed = crate::io::spawn(relay);
     service.read_to_end(&mut Vec::new()).await.unwrap();
     drop(service);

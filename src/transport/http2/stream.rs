@@ -82,7 +82,7 @@ impl Framing for Plain {
     }
 }
 
-/// What may be written to a peer that has cancelled, before its last word was read.
+/// What may be written to a peer that has gone; from then on it is an error.
 const UNHEARD: usize = 1024 * 1024;
 
 /// The most payload of one write.
@@ -94,7 +94,7 @@ pub(in crate::transport) struct Http2Stream<F> {
     send: SendStream<Bytes>,
     /// Our direction has ended.
     shut: bool,
-    /// Bytes that were written when it had cancelled.
+    /// Bytes that were written when the peer had gone.
     unheard: usize,
     receive: Receive,
     /// What came and was not read.

@@ -35,7 +35,7 @@ pub(super) fn read(message: &SniffingConfig, at: &At) -> Option<Option<Settings>
         overriding,
         excluded,
         route_only: message.route_only,
-        resolves_found: message.route_only,
+        resolves_named: message.route_only,
         metadata_only: message.metadata_only,
     }))
 }

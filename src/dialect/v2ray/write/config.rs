@@ -57,7 +57,7 @@ fn sniffing(sniffing: &sniffing::Settings) -> Option<Value> {
     let mut value = json!({"enabled": true, "destOverride": overriding});
     for (key, is_on) in [
         ("routeOnly", sniffing.route_only),
-        ("noResolve", sniffing.route_only && !sniffing.resolves_found),
+        ("noResolve", sniffing.route_only && !sniffing.resolves_named),
         ("metadataOnly", sniffing.metadata_only),
     ] {
         if is_on {
