@@ -185,8 +185,8 @@ pub(super) const ALL: &[Explained] = &[
     ),
     row(
         &["h2-reset"],
-        CLIENT,
-        "a server or proxy in between gave the request up",
+        EITHER,
+        "the other end, or a proxy in between, gave the request up: at a server a client whose application was cut off",
         "its log has the reason",
     ),
     row(

@@ -9,7 +9,7 @@ use crate::dialect::clients::{groups, lost};
 use crate::dialect::v2ray::json::{Text, tidy};
 use crate::dialect::{clash, gost, links, singbox, v2ray};
 use crate::routing::Strategy;
-use crate::sniffing::Protocol;
+use crate::sniffing::{Protocol, Settings};
 
 /// What is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,8 +194,15 @@ fn tell_own_servers(read: &Read, lines: &mut Vec<String>) {
 /// What V2Ray 4 refuses a whole config for.
 fn tell_newer_words(read: &Read, lines: &mut Vec<String>) {
     let inbounds = read.config.inbounds.iter();
-    let mut looked_for = inbounds.filter_map(|inbound| inbound.sniffing.as_ref());
-    if looked_for.any(|sniffing| sniffing.overriding.contains(&Protocol::Quic)) {
+    let looked_for = inbounds.filter_map(|inbound| inbound.sniffing.as_ref());
+    let looked_for: Vec<_> = looked_for.collect();
+    let is_quic = |sniffing: &&Settings| sniffing.overriding.contains(&Protocol::Quic);
+    let keeps_address = |sniffing: &&Settings| sniffing.route_only && !sniffing.resolves_named;
+    if looked_for.iter().any(keeps_address) {
+        let text = "sniffing: `noResolve` is mobula's own: in Xray rules about `ip` ask for the addresses of the name that is found as well";
+        lines.push(text.to_owned());
+    }
+    if looked_for.iter().any(is_quic) {
         let text = "sniffing.destOverride: V2Ray 4 does not know `quic` and refuses it, V2Ray 5 and Xray do";
         lines.push(text.to_owned());
     }
